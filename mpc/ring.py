@@ -1,0 +1,63 @@
+"""Real numbers as elements of Z_2^64: fixed point, two's complement."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mpc.errors import NotOffered, RangeError
+
+Array = npt.NDArray[Any]
+Shape = tuple[int, ...]
+
+WORD = np.uint64
+BITS = 64
+
+
+@dataclass(frozen=True)
+class FixedPoint:
+    """x stands for the integer nearest to x·2^fraction, in two's complement on `bits` bits.
+
+    Args:
+        fraction: fractional bits; 2^-fraction is the step (one ulp).
+        integer: integer bits, sign not counted: |x| < 2^integer is accepted. A product carries
+            2·fraction + integer bits before it is truncated, which must stay below 2^62.
+    """
+
+    fraction: int = 16
+    integer: int = 30
+
+    def __post_init__(self) -> None:
+        """Refuse a form whose products could wrap."""
+        if not 0 <= self.fraction <= 30:
+            raise NotOffered(f"{self.fraction} fractional bits: choose 0 to 30")
+        if self.integer < 1 or 2 * self.fraction + self.integer > 62:
+            raise NotOffered(
+                f"{self.fraction} fractional and {self.integer} integer bits: a product needs "
+                f"2·{self.fraction} + {self.integer} <= 62 bits, or truncation could wrap"
+            )
+
+    def encode(self, x: npt.ArrayLike) -> Array:
+        """Round to the nearest ring element; half-way cases go to the even neighbour.
+
+        Raises:
+            RangeError: NaN, infinity or |x| >= 2^integer, with counts and never a value.
+        """
+        reals = np.asarray(x, np.float64)
+        fits = np.abs(reals) < 2.0**self.integer  # a NaN does not fit either
+        if not fits.all():
+            nan, infinite = int(np.isnan(reals).sum()), int(np.isinf(reals).sum())
+            large = int(np.size(fits) - np.sum(fits)) - nan - infinite
+            raise RangeError(
+                f"{reals.size - int(np.sum(fits))} of {reals.size} numbers do not fit "
+                f"(NaN {nan}, infinite {infinite}, too large {large}): "
+                f"they must be finite and below 2^{self.integer} in absolute value"
+            )
+        return np.rint(reals * 2.0**self.fraction).astype(np.int64).view(WORD)
+
+    def decode(self, x: Array) -> Array:
+        """The float64 that a ring element stands for; exact below 2^53."""
+        return np.ascontiguousarray(x).view(np.int64).astype(np.float64) / 2.0**self.fraction

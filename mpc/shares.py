@@ -1,0 +1,74 @@
+"""Share types: what one party holds of a secret. They are frozen and offer local maps only; nothing here sends.
+
+An array inside a share may be a ring array (the secret's own shape) or bit planes (`Bits`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, Self, TypeVar
+
+from mpc.ring import Array, Shape
+
+LocalMap = Callable[..., Array]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plain:
+    """No sharing: the value itself. The clear interpreter's share, and what a public value becomes."""
+
+    value: Array
+
+    @property
+    def shape(self) -> Shape:
+        """Shape of the array."""
+        return self.value.shape
+
+    def map(self, f: LocalMap, *others: Self) -> Self:
+        """Apply f, linear in all its arguments together."""
+        return type(self)(f(self.value, *(o.value for o in others)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rep3:
+    """Party i's part of x = x0 + x1 + x2 (or x0 ^ x1 ^ x2): the terms x_i and x_(i+1)."""
+
+    own: Array
+    next: Array
+
+    @property
+    def shape(self) -> Shape:
+        """Shape of the array; both terms have it."""
+        return self.own.shape
+
+    def map(self, f: LocalMap, *others: Self) -> Self:
+        """Apply f, linear in all its arguments together, to both terms; no message is sent."""
+        return type(self)(
+            f(self.own, *(o.own for o in others)), f(self.next, *(o.next for o in others))
+        )
+
+
+Share = TypeVar("Share", Plain, Rep3)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bits(Generic[Share]):
+    """XOR-shared bits, packed in planes.
+
+    Args:
+        planes: share of uint64[k, ceil(n/64)]; bit e of word w of a plane belongs to element 64w + e.
+        shape: shape of the array whose n elements have k bits each.
+    """
+
+    planes: Share
+    shape: Shape
+
+    def map(self, f: LocalMap, *others: Bits[Share]) -> Bits[Share]:
+        """Apply f, linear over XOR, to the planes."""
+        return Bits(self.planes.map(f, *(o.planes for o in others)), self.shape)
+
+    def plane(self, j: int) -> Bits[Share]:
+        """Bit j alone, as one plane."""
+        at = j % self.planes.shape[0]
+        return self.map(lambda planes: planes[at : at + 1])

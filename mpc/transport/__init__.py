@@ -1,0 +1,1 @@
+"""Moving arrays between parties. Every transport offers `base.Transport`; only `Party` calls it."""

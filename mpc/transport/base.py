@@ -1,0 +1,35 @@
+"""What a transport offers: one lock-step exchange of arrays whose shapes both sides know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from mpc.ring import Array
+
+Outgoing = Mapping[int, Sequence[Array]]
+Incoming = Mapping[int, Sequence[Array]]
+
+
+class Transport(Protocol):
+    """A party's end of the wires to its peers."""
+
+    rank: int
+    size: int
+
+    def exchange(self, step: int, send: Outgoing, receive: Incoming, deadline_s: float) -> None:
+        """Send arrays to peers and fill the receive buffers, as one round.
+
+        Args:
+            step: number of the round, the same at every party.
+            send: arrays for each peer, C-contiguous; they may be changed once the call returns.
+            receive: buffers for each peer, filled in place; their shapes must be what the peer sends.
+            deadline_s: longest wait.
+
+        Raises:
+            PeerLost: a peer ended, or did not answer in time; names it.
+            OutOfStep: a peer is at another step or sent another size; names it.
+        """
+
+    def close(self, reason: str | None = None) -> None:
+        """Give up the wires; with a reason, tell the others why if that is possible."""

@@ -1,0 +1,87 @@
+"""The clear interpreter: the same words on plain values. It protects nothing; it says what the words mean."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from kernels.bilinear import Bilinear
+from kernels.bits import from_planes, to_planes
+from mpc.errors import UsageError
+from mpc.ring import WORD, Array, Shape
+from mpc.shares import Bits, Plain
+from protocols.base import Assumptions
+from protocols.bits import BitProtocol
+
+
+class Clear(BitProtocol[Plain]):
+    """Every value in the clear at every party: the reference in tests, and a way to try a program out."""
+
+    name: ClassVar[str] = "clear"
+    assumptions: ClassVar[Assumptions] = Assumptions(
+        parties="any",
+        corrupt="none",
+        adversary="none: it protects nothing",
+        setup="none",
+        source="a reference",
+    )
+
+    def input(self, x: Array | None, shape: Shape, owner: int) -> Plain:
+        """The value itself. With a party, the owner sends it to all in the clear: 1 round."""
+        if self.party is not None and self.party.size > 1:
+            raise UsageError("the clear interpreter runs at one party: it has nothing to protect")
+        if x is None:
+            raise UsageError("the clear interpreter needs the value itself")
+        return Plain(np.ascontiguousarray(x))
+
+    def reveal(self, *shares: Plain, to: int | None) -> list[Array | None]:
+        """The values themselves."""
+        return [share.value for share in shares]
+
+    def constant(self, x: Array) -> Plain:
+        """The value itself."""
+        return Plain(x)
+
+    def constant_bits(self, planes: Array, shape: Shape) -> Bits[Plain]:
+        """The planes themselves."""
+        return Bits(Plain(planes), shape)
+
+    def bilinear(self, f: Bilinear, *pairs: tuple[Plain, Plain]) -> tuple[Plain, ...]:
+        """f(x, y) modulo 2^64."""
+        return tuple(Plain(f(x.value, y.value)) for x, y in pairs)
+
+    def truncate(self, *shares: Plain, fraction: int) -> tuple[Plain, ...]:
+        """Floor of x / 2^fraction, signed."""
+        return tuple(
+            Plain((np.ascontiguousarray(x.value).view(np.int64) >> fraction).view(WORD))
+            for x in shares
+        )
+
+    def conj(self, a: Bits[Plain], b: Bits[Plain]) -> Bits[Plain]:
+        """AND."""
+        return a.map(np.bitwise_and, b)
+
+    def addends(self, x: Plain, width: int) -> tuple[Bits[Plain], Bits[Plain]]:
+        """The bits of x, and of 0."""
+        planes = to_planes(x.value, width)
+        return Bits(Plain(planes), x.shape), Bits(Plain(np.zeros_like(planes)), x.shape)
+
+    def sign_bit(self, x: Plain) -> Bits[Plain]:
+        """X < 0, read as two's complement on `width` bits."""
+        return Bits(Plain(to_planes(x.value, 1, first=self.width - 1)), x.shape)
+
+    def bits(self, x: Plain) -> Bits[Plain]:
+        """The 64 bits of x."""
+        return Bits(Plain(to_planes(x.value, 64)), x.shape)
+
+    def select(self, b: Bits[Plain], x: Plain) -> Plain:
+        """b·x."""
+        return Plain(self.bit_to_ring(b).value * x.value)
+
+    def bit_to_ring(self, b: Bits[Plain]) -> Plain:
+        """0 and 1; several planes become a leading axis."""
+        planes = b.planes.value
+        n = int(np.prod(b.shape, dtype=int))
+        rows = [from_planes(planes[j : j + 1], n).reshape(b.shape) for j in range(len(planes))]
+        return Plain(rows[0] if len(rows) == 1 else np.stack(rows))

@@ -1,0 +1,371 @@
+"""Replicated sharing among three parties, one of whom may look but not lie.
+
+x = x0 + x1 + x2 (mod 2^64) and party i holds (x_i, x_(i+1)); bits likewise under XOR. Products follow Araki, Furukawa,
+Lindell, Nof and Ohara (CCS 2016); truncation, signs and choices give two parties, the evaluators, a value masked by
+the third, the helper. Which rank plays which role turns with every step, so that the load is even over time.
+
+Below, first and second are the evaluators and helper is the third; with the roles turned by o, first is rank o, and
+terms and keys are counted from o: first holds (x0, x1), second (x1, x2), helper (x2, x0). Key k_j is held by the same
+two parties as x_j. What each party sees is argued where it is sent.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from kernels import bits as planes_of
+from kernels import ring
+from kernels.bilinear import Bilinear
+from mpc.correlated import ReplicatedStreams
+from mpc.errors import UsageError
+from mpc.party import Buffer, Party
+from mpc.ring import BITS, WORD, Array, Shape
+from mpc.shares import Bits, Rep3
+from protocols.base import Assumptions
+from protocols.bits import BitProtocol, xor
+
+OFFSET = WORD(1 << 62)  # makes |z| < 2^62 non-negative before it is masked
+TOP = WORD(63)
+
+
+class Rep3Protocol(BitProtocol[Rep3]):
+    """Three parties, honest majority, semi-honest."""
+
+    name: ClassVar[str] = "rep3"
+    assumptions: ClassVar[Assumptions] = Assumptions(
+        parties="3",
+        corrupt="1",
+        adversary="semi-honest (looks, does not lie)",
+        setup="pairwise keys, agreed in one round",
+        source="Araki et al., CCS 2016; Mohassel and Rindal (ABY3), CCS 2018",
+    )
+    party: Party
+
+    def __init__(self, party: Party, *, width: int = BITS) -> None:
+        """Agree on pairwise keys. Cost: 1 round, 96 bytes a party."""
+        super().__init__(party, width=width)
+        self.streams = ReplicatedStreams(party)
+        self._turns = 0
+
+    # Input and opening.
+
+    def input(self, x: Array | None, shape: Shape, owner: int) -> Rep3:
+        """x_o from the key that owner and helper hold, x_(o+1) = x - x_o sent to the party after, x_(o+2) = 0.
+
+        Cost: 1 round; the owner sends one element for each value. The party after lacks k_o, so what it gets is
+        uniform to it; the party before gets nothing.
+        """
+        role = (self.party.rank - owner) % 3
+        zeros = np.zeros(shape, WORD)
+        if role == 2:
+            self.party.exchange({}, {})
+            return Rep3(zeros, self.streams.common(owner, shape))
+        if role == 1:
+            ((sent,),) = self.party.exchange({}, {owner: [Buffer(shape)]}).values()
+            return Rep3(sent, zeros)
+        if x is None or x.shape != shape:
+            raise UsageError(f"the owner of an input of shape {shape} must hold it in that shape")
+        first = self.streams.common(owner, shape)
+        masked = x - first
+        self.party.exchange({self._after: [masked]}, {})
+        return Rep3(first, masked)
+
+    def reveal(self, *shares: Rep3, to: int | None) -> list[Array | None]:
+        """Each party sends its own term to the party after, which lacks just that one.
+
+        Cost: 1 round; each party sends one element for each value, or only the party before `to` does.
+        """
+        own = [share.own for share in shares]
+        send = {self._after: own} if to in (None, self._after) else {}
+        lacking = [Buffer.like(a) for a in own]
+        expect = {self._before: lacking} if to in (None, self.party.rank) else {}
+        heard = self.party.exchange(send, expect)
+        if not expect:
+            return [None for _ in shares]
+        return [s.own + s.next + t for s, t in zip(shares, heard[self._before], strict=True)]
+
+    def constant(self, x: Array) -> Rep3:
+        """x0 is the value, x1 and x2 are zero. No message."""
+        zero = np.zeros_like(x)
+        return Rep3(x if self.party.rank == 0 else zero, x if self.party.rank == 2 else zero)
+
+    def constant_bits(self, planes: Array, shape: Shape) -> Bits[Rep3]:
+        """As `constant`, under XOR."""
+        return Bits(self.constant(planes), shape)
+
+    # Products and truncation.
+
+    def bilinear(self, f: Bilinear, *pairs: tuple[Rep3, Rep3]) -> tuple[Rep3, ...]:
+        """f(x, y) for each pair, f linear in both.
+
+        Cost: 1 round; each party sends one ring element for each of the results.
+        """
+        terms = [self._term(f, x, y) for x, y in pairs]
+        return tuple(map(Rep3, terms, self.party.rotate(*terms)))
+
+    def _term(self, f: Bilinear, x: Rep3, y: Rep3) -> Array:
+        """This party's term of an additive sharing of f(x, y), masked by its term of a sharing of zero.
+
+        The mask comes first and the product is added onto it, so the bare product never stands in memory alone. To any
+        other single party the mask is uniform (it lacks one of the two keys): the term may be sent.
+        """
+        term = self.streams.zero.add_to(np.zeros(f.shape(x.shape, y.shape), WORD))
+        f.cross_to(term, x.own, x.next, y.own, y.next)
+        return term
+
+    def bilinear_truncate(
+        self, f: Bilinear, *pairs: tuple[Rep3, Rep3], fraction: int
+    ) -> tuple[Rep3, ...]:
+        """f(x, y) / 2^fraction: the additive terms of the product go straight into the masked opening.
+
+        Cost: 2 rounds; 58 bytes for each result in all, 19 1/3 a party on average (fraction <= 16).
+        Safe: the terms are masked (`_term`), and c = z + 2^62 + r with r known to the helper alone.
+        """
+        terms = [self._term(f, x, y) for x, y in pairs]
+        first, second, helper = self._turn()
+        rank, exchange = self.party.rank, self.party.exchange
+        buffers = [Buffer.like(z) for z in terms]
+        if rank == helper:
+            masks = [self.streams.private.random(z.shape) for z in terms]
+            masked = [z + r for z, r in zip(terms, masks, strict=True)]
+            corrections = self._corrections(first, masks, fraction)
+            exchange({first: masked, second: masked + corrections}, {})
+            return self._reshare_helped(first, [z.shape for z in terms])
+        if rank == first:
+            sent = [z + OFFSET for z in terms]
+            heard = exchange({second: sent}, {second: buffers, helper: buffers})
+            opened = [
+                a + b + c for a, b, c in zip(sent, heard[second], heard[helper], strict=True)
+            ]
+            return self._reshare_first(first, self._shifted_first(first, opened, fraction))
+        expect = buffers + self._correction_buffers(terms, fraction)
+        heard = exchange({first: terms}, {first: buffers, helper: expect})
+        k = len(terms)
+        opened = [a + b + c for a, b, c in zip(terms, heard[first], heard[helper][:k], strict=True)]
+        return self._reshare_second(first, _shifted_second(opened, heard[helper][k:], fraction))
+
+    def truncate(self, *shares: Rep3, fraction: int) -> tuple[Rep3, ...]:
+        """x / 2^fraction, rounded down or one ulp more: with r uniform, up with the chance of the part cut off.
+
+        c = x + 2^62 + r is opened to the evaluators; x + 2^62 < 2^63, so c wraps exactly when r has its top bit set
+        and c has not, which the helper's shared top bit of r corrects. If the result is opened, its rounding tells
+        about the bits that were cut off, as any stochastic rounding does.
+
+        Cost: 2 rounds; 42 bytes for each value in all, 14 a party on average (fraction <= 16).
+        Safe: each evaluator gets one term masked by r, which only the helper knows.
+        """
+        first, second, helper = self._turn()
+        rank, exchange = self.party.rank, self.party.exchange
+        if rank == helper:
+            masks = [self.streams.private.random(x.shape) for x in shares]
+            to_first = [x.own + r for x, r in zip(shares, masks, strict=True)]
+            to_second = [x.next + r for x, r in zip(shares, masks, strict=True)]
+            corrections = self._corrections(first, masks, fraction)
+            exchange({first: to_first, second: to_second + corrections}, {})
+            return self._reshare_helped(first, [x.shape for x in shares])
+        buffers = [Buffer.like(x.own) for x in shares]
+        if rank == first:
+            heard = exchange({}, {helper: buffers})[helper]
+            opened = [x.own + x.next + OFFSET + h for x, h in zip(shares, heard, strict=True)]
+            return self._reshare_first(first, self._shifted_first(first, opened, fraction))
+        expect = buffers + self._correction_buffers([x.own for x in shares], fraction)
+        heard = exchange({}, {helper: expect})[helper]
+        k = len(shares)
+        opened = [x.own + x.next + OFFSET + h for x, h in zip(shares, heard[:k], strict=True)]
+        return self._reshare_second(first, _shifted_second(opened, heard[k:], fraction))
+
+    def _corrections(self, first: int, masks: list[Array], fraction: int) -> list[Array]:
+        """Helper: second's parts of r >> f and of r's top bit; first draws its own parts from the key k_0.
+
+        Each is uniform to second, which lacks k_0. Of the top bit's part only the low f bits matter, and are sent.
+        """
+        high = [(r >> WORD(fraction)) - self.streams.common(first, r.shape) for r in masks]
+        top = [(r >> TOP) - self.streams.common(first, r.shape) for r in masks]
+        return high + [t.astype(_narrow(fraction)) for t in top]
+
+    def _correction_buffers(self, like: list[Array], fraction: int) -> list[Buffer]:
+        narrow = _narrow(fraction)
+        return [Buffer(a.shape) for a in like] + [Buffer(a.shape, narrow) for a in like]
+
+    def _shifted_first(self, first: int, opened: list[Array], fraction: int) -> list[Array]:
+        high = [self.streams.common(first, c.shape) for c in opened]
+        top = [self.streams.common(first, c.shape) for c in opened]
+        return [
+            ring.truncation_public(c, rho, mu, fraction)
+            for c, rho, mu in zip(opened, high, top, strict=True)
+        ]
+
+    # From two additive terms at the evaluators back to replicated: x0 from k_0, x2 from k_2, x1 from one exchange.
+    # Each evaluator's term is masked by the key that the other lacks. Cost: 1 round, two elements a value in all.
+
+    def _reshare_first(self, first: int, terms: list[Array]) -> tuple[Rep3, ...]:
+        second = (first + 1) % 3
+        kept = [self.streams.common(first, y.shape) for y in terms]
+        masked = [y - s for y, s in zip(terms, kept, strict=True)]
+        heard = self.party.exchange({second: masked}, {second: [Buffer.like(y) for y in terms]})
+        return tuple(
+            Rep3(s, m + h) for s, m, h in zip(kept, masked, heard[second], strict=True)
+        )
+
+    def _reshare_second(self, first: int, terms: list[Array]) -> tuple[Rep3, ...]:
+        kept = [self.streams.common(first + 2, y.shape) for y in terms]
+        masked = [y - s for y, s in zip(terms, kept, strict=True)]
+        heard = self.party.exchange({first: masked}, {first: [Buffer.like(y) for y in terms]})
+        return tuple(Rep3(m + h, s) for s, m, h in zip(kept, masked, heard[first], strict=True))
+
+    def _reshare_helped(self, first: int, shapes: list[Shape]) -> tuple[Rep3, ...]:
+        low = [self.streams.common(first, shape) for shape in shapes]
+        high = [self.streams.common(first + 2, shape) for shape in shapes]
+        self.party.exchange({}, {})
+        return tuple(map(Rep3, high, low))
+
+    # Bits.
+
+    def conj(self, a: Bits[Rep3], b: Bits[Rep3]) -> Bits[Rep3]:
+        """AND of bit planes. Cost: 1 round; one bit a party for each AND. Masked like `_term`."""
+        x, y = a.planes, b.planes
+        term = self.streams.zero.xor_to(np.zeros(x.shape, WORD))
+        planes_of.conj_to(term, x.own, x.next, y.own, y.next)
+        (heard,) = self.party.rotate(term)
+        return Bits(Rep3(term, heard), a.shape)
+
+    def addends(self, x: Rep3, width: int) -> tuple[Bits[Rep3], Bits[Rep3]]:
+        """t = x0 + x1, which first knows, and s = x2, which second and helper hold.
+
+        Cost: 1 round; first sends `width` bits for each value to second, masked by k_0, which second lacks.
+        """
+        first, second, helper = self._turn()
+        n, rank = int(np.prod(x.shape, dtype=int)), self.party.rank
+        shape = (width, planes_of.words(n))
+        nothing = np.zeros(shape, WORD)
+        if rank == first:
+            mask = self.streams.common(first, shape)
+            masked = planes_of.to_planes(x.own + x.next, width) ^ mask
+            self.party.exchange({second: [masked]}, {})
+            t, s = Rep3(mask, masked), Rep3(nothing, nothing)
+        elif rank == second:
+            (masked,) = self.party.exchange({}, {first: [Buffer(shape)]})[first]
+            t, s = Rep3(masked, nothing), Rep3(nothing, planes_of.to_planes(x.next, width))
+        else:
+            mask = self.streams.common(first, shape)
+            self.party.exchange({}, {})
+            t, s = Rep3(nothing, mask), Rep3(planes_of.to_planes(x.own, width), nothing)
+        return Bits(t, x.shape), Bits(s, x.shape)
+
+    def merge(self, g: Bits[Rep3], q: Bits[Rep3]) -> tuple[Bits[Rep3], Bits[Rep3]]:
+        """One level of the carry tree in one pass over the planes.
+
+        Cost: 1 round; 2·(m // 2) - 1 bits a party, since the lowest pair needs no propagate. Masked like `_term`.
+        """
+        m = g.planes.shape[0]
+        h, width = m // 2, g.planes.shape[1]
+        message = self.streams.zero.xor_to(np.zeros((2 * h - 1, width), WORD))
+        planes_of.carry_step(
+            g.planes.own, g.planes.next, q.planes.own, q.planes.next, message[:h], message[h:]
+        )
+        (heard,) = self.party.rotate(message)
+
+        def level(merged: Array, old_g: Array, old_q: Array) -> tuple[Array, Array]:
+            rest = slice(2 * h, m)
+            lowest = np.zeros((1, width), WORD)  # never used
+            return (
+                np.concatenate([merged[:h], old_g[rest]]),
+                np.concatenate([lowest, merged[h:], old_q[rest]]),
+            )
+
+        own_g, own_q = level(message, g.planes.own, q.planes.own)
+        next_g, next_q = level(heard, g.planes.next, q.planes.next)
+        return Bits(Rep3(own_g, next_g), g.shape), Bits(Rep3(own_q, next_q), g.shape)
+
+    def select(self, b: Bits[Rep3], x: Rep3) -> Rep3:
+        """b·x. The helper draws a bit beta; the evaluators learn only c = b ^ beta, from one bit each.
+
+        b·x = c·x + (1 - 2c)·beta·x, with beta and beta·(x2 + x0) shared between the evaluators by the helper.
+        Cost: 2 rounds; four elements and two bits for each value in all, 10.8 bytes a party on average.
+        Safe: c is uniform since beta is; second's parts are masked by k_0, which it lacks.
+        """
+        first, second, helper = self._turn()
+        shape, n, rank = x.shape, x.own.size, self.party.rank
+        packed = (1, planes_of.words(n))
+        own, after = x.own.reshape(-1), x.next.reshape(-1)
+        if rank == helper:
+            beta_bits = self.streams.private.bits(packed)
+            beta = planes_of.from_planes(beta_bits, n)
+            w = beta * (own + after)
+            w -= self.streams.common(first, (n,))
+            beta -= self.streams.common(first, (n,))
+            sent = {first: [b.planes.own ^ beta_bits], second: [b.planes.next ^ beta_bits, w, beta]}
+            self.party.exchange(sent, {})
+            return self._reshare_helped(first, [(n,)])[0].map(lambda v: v.reshape(shape))
+        if rank == first:
+            (heard,) = self.party.exchange({}, {helper: [Buffer(packed)]})[helper]
+            c = b.planes.own ^ b.planes.next ^ heard
+            w, beta = self.streams.common(first, (n,)), self.streams.common(first, (n,))
+            term = ring.select_term(c[0], own + after, after, beta, w)
+            return self._reshare_first(first, [term])[0].map(lambda v: v.reshape(shape))
+        expect = [Buffer(packed), Buffer((n,)), Buffer((n,))]
+        heard_bits, w, beta = self.party.exchange({}, {helper: expect})[helper]
+        c = b.planes.own ^ b.planes.next ^ heard_bits
+        term = ring.select_term(c[0], after, own, beta, w)
+        return self._reshare_second(first, [term])[0].map(lambda v: v.reshape(shape))
+
+    def bit_to_ring(self, b: Bits[Rep3]) -> Rep3:
+        """Bits as ring elements: as `select` of 1, where beta alone is shared. Several planes become a leading axis.
+
+        Cost: 2 rounds; three elements and two bits for each bit in all, 8.1 bytes a party on average.
+        """
+        first, second, helper = self._turn()
+        k, n, rank = b.planes.shape[0], int(np.prod(b.shape, dtype=int)), self.party.rank
+        packed = b.planes.shape
+
+        def unpacked(planes: Array) -> Array:
+            return np.stack([planes_of.from_planes(planes[j : j + 1], n) for j in range(k)])
+
+        def shaped(x: Rep3) -> Rep3:
+            return x.map(lambda v: v.reshape(b.shape if k == 1 else (k, *b.shape)))
+
+        if rank == helper:
+            beta_bits = self.streams.private.bits(packed)
+            part = unpacked(beta_bits) - self.streams.common(first, (k, n))
+            sent = {first: [b.planes.own ^ beta_bits], second: [b.planes.next ^ beta_bits, part]}
+            self.party.exchange(sent, {})
+            return shaped(self._reshare_helped(first, [(k, n)])[0])
+        if rank == first:
+            (heard,) = self.party.exchange({}, {helper: [Buffer(packed)]})[helper]
+            c = unpacked(b.planes.own ^ b.planes.next ^ heard)
+            beta = self.streams.common(first, (k, n))
+            return shaped(self._reshare_first(first, [c + beta - WORD(2) * c * beta])[0])
+        heard_bits, beta = self.party.exchange({}, {helper: [Buffer(packed), Buffer((k, n))]})[helper]
+        c = unpacked(b.planes.own ^ b.planes.next ^ heard_bits)
+        return shaped(self._reshare_second(first, [beta - WORD(2) * c * beta])[0])
+
+    # Ranks.
+
+    def _turn(self) -> tuple[int, int, int]:
+        """Ranks of first, second and helper for the next step."""
+        first = self._turns % 3
+        self._turns += 1
+        return first, (first + 1) % 3, (first + 2) % 3
+
+    @property
+    def _before(self) -> int:
+        return (self.party.rank - 1) % 3
+
+    @property
+    def _after(self) -> int:
+        return (self.party.rank + 1) % 3
+
+
+def _narrow(fraction: int) -> np.dtype[np.generic]:
+    """The smallest word that holds the low `fraction` bits."""
+    return np.dtype(next(t for t in (np.uint16, np.uint32, np.uint64) if np.iinfo(t).bits >= fraction))
+
+
+def _shifted_second(opened: list[Array], corrections: list[Array], fraction: int) -> list[Array]:
+    k = len(opened)
+    return [
+        ring.truncation_private(c, rho, mu, fraction)
+        for c, rho, mu in zip(opened, corrections[:k], corrections[k:], strict=True)
+    ]

@@ -1,0 +1,356 @@
+"""Secret arrays of reals: a share, the scale its ring elements are read at, and the protocol that computes on it.
+
+Ring elements know no scale; `SecretArray` does. An element v with `fraction` f stands for v / 2^f; integers and bits
+have f = 0. Sums take the finer scale, products too. Every product of two scaled numbers is truncated at once, so that
+no intermediate value leaves the ring: |x| must stay below 2^(62 - 2f), 2^30 at f = 16.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic
+
+import numpy as np
+import numpy.typing as npt
+
+from kernels.bilinear import Bilinear
+from kernels.gemm import matmul
+from kernels.ring import multiply
+from mpc.errors import ShapeMismatch, UsageError
+from mpc.ring import WORD, Array, FixedPoint, Shape
+from mpc.shares import Bits, Share
+from protocols.bits import BitProtocol, split, xor
+
+FORM = FixedPoint(fraction=16, integer=30)
+FRACTION = FORM.fraction
+# A public factor is rounded to this many significant bits: relative error 2^-16, and 2^30 · 2^16 · 2^15 < 2^62.
+PUBLIC_BITS = 15
+
+Public = float | int | npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SecretArray(Generic[Share]):
+    """An array of secret numbers, with NumPy's names for what can be done with it.
+
+    Args:
+        protocol: computes.
+        share: this party's part.
+        fraction: fractional bits of the ring elements.
+        memo: what was found out about this value on the way and may save work later, such as its sign bits. It holds
+            secret values, never public ones.
+    """
+
+    protocol: BitProtocol[Share]
+    share: Share
+    fraction: int = FRACTION
+    memo: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def __repr__(self) -> str:
+        """Shape and scale; never a value."""
+        return f"SecretArray(shape={self.shape}, fraction={self.fraction}, {self.protocol.name})"
+
+    def __bool__(self) -> bool:
+        """Refused: a branch would reveal the value."""
+        raise UsageError("a secret cannot be tested in `if` or `while`: use where(), or open it")
+
+    __array_ufunc__ = None  # so that ndarray + SecretArray comes to __radd__
+
+    @property
+    def shape(self) -> Shape:
+        """Shape of the array; public."""
+        return self.share.shape
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    def __len__(self) -> int:
+        """Length of the first axis."""
+        return self.shape[0]
+
+    # Local maps: no message.
+
+    def map(self, f: Callable[..., Array], *others: SecretArray[Share]) -> SecretArray[Share]:
+        """Apply f, linear over ring elements, to every term; the scale stays."""
+        parts = align(self, *others)
+        share = parts[0].share.map(f, *(o.share for o in parts[1:]))
+        return SecretArray(self.protocol, share, parts[0].fraction)
+
+    def finer(self, fraction: int) -> SecretArray[Share]:
+        """The same numbers with more fractional bits; exact, and local."""
+        if fraction == self.fraction:
+            return self
+        if fraction < self.fraction:
+            raise UsageError(f"{self} has {self.fraction} fractional bits: use at() for fewer")
+        factor = WORD(1 << (fraction - self.fraction))
+        return SecretArray(self.protocol, self.share.map(lambda v: v * factor), fraction)
+
+    def reshape(self, *shape: int) -> SecretArray[Share]:
+        """Another shape for the same elements."""
+        return self.map(lambda v: v.reshape(shape))
+
+    def transpose(self, *axes: int) -> SecretArray[Share]:
+        """Permute the axes; reverse them if none are given."""
+        return self.map(lambda v: v.transpose(axes or None))
+
+    def __getitem__(self, index: Any) -> SecretArray[Share]:
+        """Elements by public index."""
+        return self.map(lambda v: np.asarray(v[index]))
+
+    def sum(self, axis: int | tuple[int, ...] | None = None, *, keepdims: bool = False):  # type: ignore[no-untyped-def]
+        """Sum over axes."""
+        return self.map(lambda v: np.asarray(np.sum(v, axis=axis, keepdims=keepdims, dtype=WORD)))
+
+    def mean(self, axis: int | tuple[int, ...] | None = None, *, keepdims: bool = False):  # type: ignore[no-untyped-def]
+        """Mean over axes. Cost: as a product with a public number."""
+        total = self.sum(axis, keepdims=keepdims)
+        return total * (max(total.size, 1) / max(self.size, 1))
+
+    def broadcast_to(self, shape: Shape) -> SecretArray[Share]:
+        """Repeat along new or single axes."""
+        return self.map(lambda v: np.broadcast_to(v, shape))
+
+    # Sums.
+
+    def __neg__(self) -> SecretArray[Share]:
+        """-x. No message."""
+        return self.map(lambda v: WORD(0) - v)
+
+    def __add__(self, other: SecretArray[Share] | Public) -> SecretArray[Share]:
+        """x + y. No message."""
+        x, y = align(self, self._secret(other))
+        return x.map(_named(np.add, "+", x.shape, y.shape), y)
+
+    def __sub__(self, other: SecretArray[Share] | Public) -> SecretArray[Share]:
+        """x - y. No message."""
+        x, y = align(self, self._secret(other))
+        return x.map(_named(np.subtract, "-", x.shape, y.shape), y)
+
+    def __rsub__(self, other: Public) -> SecretArray[Share]:
+        """y - x. No message."""
+        return self._secret(other) - self
+
+    __radd__ = __add__
+
+    def _secret(self, other: SecretArray[Share] | Public) -> SecretArray[Share]:
+        if isinstance(other, SecretArray):
+            return other
+        return constant(self.protocol, other, self._fraction_for(other))
+
+    def _fraction_for(self, public: Public) -> int:
+        """Integers stay integers beside integers; anything else gets a scale."""
+        whole = np.issubdtype(np.asarray(public).dtype, np.integer)
+        return self.fraction if self.fraction or whole else FRACTION
+
+    # Products.
+
+    def __mul__(self, other: SecretArray[Share] | Public) -> SecretArray[Share]:
+        """x·y, element by element.
+
+        Cost: between secrets 2 rounds (1 if either is an integer); with a public number one truncation, or nothing
+        when the number is an integer. Error: one ulp, and 2^-16 of the result for a public factor.
+        """
+        return self.bilinear(multiply, other)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: Public) -> SecretArray[Share]:
+        """x / y for a public y. Cost and error as of a product with 1/y."""
+        if isinstance(other, SecretArray):
+            raise UsageError("division by a secret: use functions.divide(x, y)")
+        return self * (1.0 / np.asarray(other, np.float64))
+
+    def __matmul__(self, other: SecretArray[Share] | Public) -> SecretArray[Share]:
+        """Matrix product. Cost: 2 rounds, as of one product for each element of the result."""
+        return self.bilinear(matmul, other)
+
+    def bilinear(self, f: Bilinear, other: SecretArray[Share] | Public) -> SecretArray[Share]:
+        """f(x, y) for f linear in both arguments, scaled back.
+
+        Raises:
+            ShapeMismatch: the shapes do not go together.
+        """
+        if not isinstance(other, SecretArray):
+            return self._public_product(f, other)
+        (z,) = products(f, (self, other))
+        return z
+
+    def _public_product(self, f: Bilinear, public: Public) -> SecretArray[Share]:
+        factor, shift = _significant(public)
+        _check(f, self.shape, factor.shape)
+        share = self.share.map(lambda v: f(v, factor))
+        if self.fraction == 0:  # an integer times a real: the real's scale is the result's
+            at = SecretArray(self.protocol, share, shift)
+            return at if shift in (0, FRACTION) else at.at(FRACTION)
+        return SecretArray(self.protocol, share, self.fraction + shift).at(self.fraction)
+
+    def at(self, fraction: int) -> SecretArray[Share]:
+        """The same numbers with another number of fractional bits.
+
+        Cost: nothing to add bits; one truncation (2 rounds) to drop some.
+        """
+        if fraction >= self.fraction:
+            return self.finer(fraction)
+        (share,) = self.protocol.truncate(self.share, fraction=self.fraction - fraction)
+        return SecretArray(self.protocol, share, fraction)
+
+    # Comparisons.
+
+    def negative(self) -> SecretBits[Share]:
+        """Whether each element is below zero. Found once for an array. Cost: `sign_bit`."""
+        if "negative" not in self.memo:
+            self.memo["negative"] = SecretBits(self.protocol, self.protocol.sign_bit(self.share))
+        kept: SecretBits[Share] = self.memo["negative"]
+        return kept
+
+    def __lt__(self, other: SecretArray[Share] | Public) -> SecretBits[Share]:
+        """x < y; right while |x - y| < 2^(width - 1) in ring elements. Cost: `sign_bit`."""
+        if np.isscalar(other) and other == 0:
+            return self.negative()
+        return (self - other).negative()
+
+    def __gt__(self, other: SecretArray[Share] | Public) -> SecretBits[Share]:
+        """x > y. Cost: `sign_bit`."""
+        return (self._secret(other) - self).negative()
+
+    def __ge__(self, other: SecretArray[Share] | Public) -> SecretBits[Share]:
+        """x >= y. Cost: `sign_bit`."""
+        return ~(self < other)
+
+    def __le__(self, other: SecretArray[Share] | Public) -> SecretBits[Share]:
+        """x <= y. Cost: `sign_bit`."""
+        return ~(self > other)
+
+    def equals(self, other: SecretArray[Share] | Public) -> SecretBits[Share]:
+        """x = y, exactly, as ring elements. Cost: two signs at once."""
+        difference = self - other
+        return SecretBits(self.protocol, self.protocol.equal_zero(difference.share))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SecretBits(Generic[Share]):
+    """Secret truth values, packed; what comparisons give."""
+
+    protocol: BitProtocol[Share]
+    bits: Bits[Share]
+
+    @property
+    def shape(self) -> Shape:
+        """Shape of the array of truth values."""
+        return self.bits.shape
+
+    def __bool__(self) -> bool:
+        """Refused: a branch would reveal the value."""
+        raise UsageError("a secret cannot be tested in `if` or `while`: use where(), or open it")
+
+    def __invert__(self) -> SecretBits[Share]:
+        """Not. No message."""
+        return SecretBits(self.protocol, self.protocol.invert(self.bits))
+
+    def __xor__(self, other: SecretBits[Share]) -> SecretBits[Share]:
+        """Exclusive or. No message."""
+        return SecretBits(self.protocol, xor(self.bits, other.bits))
+
+    def __and__(self, other: SecretBits[Share]) -> SecretBits[Share]:
+        """And. Cost: 1 round, one bit an element."""
+        return SecretBits(self.protocol, self.protocol.conj(self.bits, other.bits))
+
+    def __or__(self, other: SecretBits[Share]) -> SecretBits[Share]:
+        """Or. Cost: 1 round, one bit an element."""
+        return ~(~self & ~other)
+
+    def ring(self) -> SecretArray[Share]:
+        """As integers 0 and 1. Cost: `bit_to_ring`."""
+        return SecretArray(self.protocol, self.protocol.bit_to_ring(self.bits), 0)
+
+    def select(self, x: SecretArray[Share]) -> SecretArray[Share]:
+        """X where true, 0 elsewhere; x has the same shape. Cost: `select`."""
+        if x.shape != self.shape:
+            raise ShapeMismatch(f"choices of shape {self.shape} among numbers of shape {x.shape}")
+        return SecretArray(self.protocol, self.protocol.select(self.bits, x.share), x.fraction)
+
+    def split(self, count: int) -> list[SecretBits[Share]]:
+        """Cut along the first axis into `count` equal parts."""
+        size, shape = math.prod(self.shape) // count, (self.shape[0] // count, *self.shape[1:])
+        parts = split(self.bits, (size,) * count, shape)
+        return [SecretBits(self.protocol, part) for part in parts]
+
+
+def constant(
+    protocol: BitProtocol[Share], x: npt.ArrayLike, fraction: int = FRACTION
+) -> SecretArray[Share]:
+    """A public array where a secret one is asked for. No message."""
+    form = FixedPoint(fraction, min(FORM.integer, 62 - 2 * fraction))
+    return SecretArray(protocol, protocol.constant(form.encode(x)), fraction)
+
+
+def align(*arrays: SecretArray[Share]) -> list[SecretArray[Share]]:
+    """The same numbers, all at the finest scale among them."""
+    fraction = max(a.fraction for a in arrays)
+    return [a.finer(fraction) for a in arrays]
+
+
+def concatenate(arrays: Sequence[SecretArray[Share]], axis: int = 0) -> SecretArray[Share]:
+    """Join along an axis. No message."""
+    return arrays[0].map(lambda *parts: np.concatenate(parts, axis=axis), *arrays[1:])
+
+
+def stack(arrays: Sequence[SecretArray[Share]], axis: int = 0) -> SecretArray[Share]:
+    """Join along a new axis. No message."""
+    return arrays[0].map(lambda *parts: np.stack(parts, axis=axis), *arrays[1:])
+
+
+def products(
+    f: Bilinear, *pairs: tuple[SecretArray[Share], SecretArray[Share]]
+) -> list[SecretArray[Share]]:
+    """f(x, y) for several pairs in the rounds of one. All pairs are truncated by the same number of bits."""
+    for x, y in pairs:
+        _check(f, x.shape, y.shape)
+    (shift,) = {min(x.fraction, y.fraction) for x, y in pairs}
+    protocol, shares = pairs[0][0].protocol, [(x.share, y.share) for x, y in pairs]
+    if shift == 0:
+        results = protocol.bilinear(f, *shares)
+    else:
+        results = protocol.bilinear_truncate(f, *shares, fraction=shift)
+    return [
+        SecretArray(protocol, z, max(x.fraction, y.fraction))
+        for z, (x, y) in zip(results, pairs, strict=True)
+    ]
+
+
+def _significant(public: Public) -> tuple[Array, int]:
+    """A public factor as ring elements and their scale: PUBLIC_BITS significant bits of the largest one."""
+    real = np.asarray(public, np.float64)
+    largest = float(np.max(np.abs(real), initial=0.0))
+    if not math.isfinite(largest):
+        FORM.encode(real)  # raises, with counts
+    shift = min(max(PUBLIC_BITS - math.frexp(largest)[1], 0), 46) if largest else 0
+    rounded = np.rint(real * 2.0**shift).astype(np.int64)
+    common = int(np.bitwise_or.reduce(rounded, axis=None)) if rounded.size else 0
+    while shift and common % 2 == 0 and common:
+        rounded, common, shift = rounded >> 1, common >> 1, shift - 1
+    return (rounded.view(WORD), shift) if common else (rounded.view(WORD), 0)
+
+
+def _check(f: Bilinear, x: Shape, y: Shape) -> None:
+    try:
+        f.shape(x, y)
+    except ValueError as error:
+        raise ShapeMismatch(str(error)) from None
+
+
+def _named(f: Callable[..., Array], sign: str, x: Shape, y: Shape) -> Callable[..., Array]:
+    try:
+        np.broadcast_shapes(x, y)
+    except ValueError:
+        raise ShapeMismatch(f"shapes {x} {sign} {y} do not go together") from None
+    return f
