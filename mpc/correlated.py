@@ -6,12 +6,6 @@ is uniform to the one party that lacks the key. (Araki, Furukawa, Lindell, Nof, 
 
 from __future__ import annotations
 
-import hashlib
-
-import numpy as np
-
-from mpc.errors import UsageError
-from mpc.party import Buffer, Party
 from mpc.prg import PairedStreams, Stream
 from mpc.ring import Array, Shape
 
@@ -19,26 +13,19 @@ from mpc.ring import Array, Shape
 class ReplicatedStreams:
     """One party's streams from the keys k_0, k_1, k_2, and a stream that all three know.
 
-    Set-up: each party draws k_i and a coin from its own seed, sends k_i to the party before and the coin to both.
-    Cost: 1 round, 96 bytes a party.
+    Args:
+        rank: the party's.
+        keys: k_rank and k_(rank + 1).
+        public: a seed that all three made together.
+        private: a stream that only this party knows.
     """
 
-    def __init__(self, party: Party) -> None:
-        """Agree on the keys. Every party calls this at the same step."""
-        if party.size != 3:
-            raise UsageError(f"replicated sharing needs 3 parties, not {party.size}: use mpirun -n 3")
-        key = np.frombuffer(party.seed("replicated key"), np.uint8).copy()
-        coin = np.frombuffer(party.seed("public coin"), np.uint8).copy()
-        before, after = (party.rank - 1) % 3, (party.rank + 1) % 3
-        empty = _key_buffer()
-        heard = party.exchange({before: [key, coin], after: [coin]}, {after: empty * 2, before: empty})
-        keys = {party.rank: key.tobytes(), after: heard[after][0].tobytes()}
-        coins = {party.rank: coin, after: heard[after][1], before: heard[before][0]}
-        public = hashlib.sha256(b"".join(coins[r].tobytes() for r in range(3))).digest()
-        self._ranks = (party.rank, after)
-        self._common = {r: Stream(k, "common") for r, k in keys.items()}
+    def __init__(self, rank: int, keys: dict[int, bytes], public: bytes, private: Stream) -> None:
+        """Start the streams; each key is used in one object only."""
+        self._ranks = (rank, (rank + 1) % 3)
+        self._common = {r: Stream(keys[r], "common") for r in self._ranks}
         self.zero = PairedStreams(*(Stream(keys[r], "zero") for r in self._ranks))
-        self.private = party.stream("private words")
+        self.private = private
         self.public = Stream(public, "public coins")
 
     def holds(self, component: int) -> bool:
@@ -52,6 +39,3 @@ class ReplicatedStreams:
         """
         return self._common[component % 3].random(shape)
 
-
-def _key_buffer() -> list[Buffer]:
-    return [Buffer((32,), np.dtype(np.uint8))]

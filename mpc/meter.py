@@ -1,7 +1,8 @@
 """What a session costs: rounds, bytes in each direction and seconds, in all and by operation.
 
-Every round of a `Party` is counted here, and nowhere else. A scope names what is being done ("relu"); scopes nest,
-and what happens is credited to the innermost one, so that the parts add up to the whole.
+Every round of a `Party` is counted here, and nowhere else. A place says where in a model one is ("features.0"), a scope
+what is being done ("relu"); scopes nest, and what happens is credited to the whole path ("features.0/relu/select"),
+so that the parts add up to the total.
 """
 
 from __future__ import annotations
@@ -51,13 +52,28 @@ class Meter:
         """Start from zero, outside any scope."""
         self.total = Count()
         self.operations: dict[str, Count] = defaultdict(Count)
+        self._place = ""
         self._labels: list[str] = []
         self._since = time.perf_counter()
 
     @property
     def label(self) -> str:
-        """The innermost scope, or "other" outside all of them."""
-        return self._labels[-1] if self._labels else "other"
+        """The path of place and scopes, or "other" outside all of them."""
+        return "/".join([*([self._place] if self._place else []), *self._labels]) or "other"
+
+    @property
+    def place(self) -> str:
+        """Where in a model one is; the head of the path."""
+        return self._place
+
+    @place.setter
+    def place(self, place: str) -> None:
+        self._credit()
+        self._place = place
+
+    def settle(self) -> None:
+        """Credit the time up to now, so that the counts can be read."""
+        self._credit()
 
     def round(self, sent: Mapping[int, int], received: Mapping[int, int]) -> None:
         """Count one round: bytes sent to and received from each peer."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from mpc.errors import OutOfStep, PeerError, UsageError
+from mpc.errors import OutOfStep, PeerError
 from mpc.meter import Meter
 from mpc.prg import Stream, derive, fresh_seed
 from mpc.ring import WORD, Array, Shape
@@ -54,7 +55,7 @@ class Party:
         self.meter = Meter()
         self.names = {r: f"party {r}" for r in range(self.size)} | {self.rank: self.name}
         self._seed = seed if seed is not None else fresh_seed()
-        self._domains: set[str] = set()
+        self._given: Counter[str] = Counter()
         self._step = 0
         self._closed: str | None = None
 
@@ -64,11 +65,9 @@ class Party:
         return [r for r in range(self.size) if r != self.rank]
 
     def seed(self, domain: str) -> bytes:
-        """This party's own seed for a purpose. A domain is given out once, so no two users share a stream."""
-        if domain in self._domains:
-            raise UsageError(f"the seed for {domain!r} was given out already")
-        self._domains.add(domain)
-        return derive(self._seed, domain)
+        """A new seed of this party's own for a purpose. Asked again, it gives another: no two users share a stream."""
+        self._given[domain] += 1
+        return derive(self._seed, f"{domain}/{self._given[domain]}")
 
     def stream(self, domain: str) -> Stream:
         """A stream that only this party knows."""

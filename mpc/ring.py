@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -23,22 +23,32 @@ class FixedPoint:
 
     Args:
         fraction: fractional bits; 2^-fraction is the step (one ulp).
-        integer: integer bits, sign not counted: |x| < 2^integer is accepted. A product carries
-            2·fraction + integer bits before it is truncated, which must stay below 2^62.
+        integer: integer bits, sign not counted: |x| < 2^integer is accepted.
     """
 
     fraction: int = 16
     integer: int = 30
 
     def __post_init__(self) -> None:
-        """Refuse a form whose products could wrap."""
-        if not 0 <= self.fraction <= 30:
-            raise NotOffered(f"{self.fraction} fractional bits: choose 0 to 30")
-        if self.integer < 1 or 2 * self.fraction + self.integer > 62:
+        """Refuse a form that truncation could not handle."""
+        if self.fraction < 0 or self.integer < 1 or self.fraction + self.integer > 62:
             raise NotOffered(
-                f"{self.fraction} fractional and {self.integer} integer bits: a product needs "
-                f"2·{self.fraction} + {self.integer} <= 62 bits, or truncation could wrap"
+                f"{self.fraction} fractional and {self.integer} integer bits: "
+                f"choose at least 0 and 1, and at most 62 together, or truncation could wrap"
             )
+
+    def for_products(self) -> Self:
+        """The form itself, if a product of two such numbers can be truncated without wrapping.
+
+        Raises:
+            NotOffered: 2·fraction + integer > 62.
+        """
+        if 2 * self.fraction + self.integer > 62:
+            raise NotOffered(
+                f"products of numbers with {self.fraction} fractional and {self.integer} integer bits "
+                f"need 2·{self.fraction} + {self.integer} <= 62 bits, or truncation could wrap"
+            )
+        return self
 
     def encode(self, x: npt.ArrayLike) -> Array:
         """Round to the nearest ring element; half-way cases go to the even neighbour.
@@ -56,8 +66,9 @@ class FixedPoint:
                 f"(NaN {nan}, infinite {infinite}, too large {large}): "
                 f"they must be finite and below 2^{self.integer} in absolute value"
             )
-        return np.rint(reals * 2.0**self.fraction).astype(np.int64).view(WORD)
+        return np.asarray(np.rint(reals * 2.0**self.fraction)).astype(np.int64).view(WORD)
 
     def decode(self, x: Array) -> Array:
         """The float64 that a ring element stands for; exact below 2^53."""
-        return np.ascontiguousarray(x).view(np.int64).astype(np.float64) / 2.0**self.fraction
+        signed = np.asarray(x, order="C").view(np.int64)
+        return np.asarray(signed.astype(np.float64) / 2.0**self.fraction)

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Self, TypeVar
 
+import numpy as np
+
 from mpc.ring import Array, Shape
 
 LocalMap = Callable[..., Array]
@@ -21,13 +23,18 @@ class Plain:
     value: Array
 
     @property
+    def terms(self) -> tuple[Array, ...]:
+        """What the share is made of, in the order of its constructor."""
+        return (self.value,)
+
+    @property
     def shape(self) -> Shape:
         """Shape of the array."""
         return self.value.shape
 
     def map(self, f: LocalMap, *others: Self) -> Self:
         """Apply f, linear in all its arguments together."""
-        return type(self)(f(self.value, *(o.value for o in others)))
+        return type(self)(np.asarray(f(self.value, *(o.value for o in others))))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,6 +45,11 @@ class Rep3:
     next: Array
 
     @property
+    def terms(self) -> tuple[Array, ...]:
+        """What the share is made of, in the order of its constructor."""
+        return self.own, self.next
+
+    @property
     def shape(self) -> Shape:
         """Shape of the array; both terms have it."""
         return self.own.shape
@@ -45,7 +57,8 @@ class Rep3:
     def map(self, f: LocalMap, *others: Self) -> Self:
         """Apply f, linear in all its arguments together, to both terms; no message is sent."""
         return type(self)(
-            f(self.own, *(o.own for o in others)), f(self.next, *(o.next for o in others))
+            np.asarray(f(self.own, *(o.own for o in others))),
+            np.asarray(f(self.next, *(o.next for o in others))),
         )
 
 

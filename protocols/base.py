@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import ClassVar, Generic
+from typing import Any, ClassVar, Generic
 
 from kernels.bilinear import Bilinear
 from kernels.gemm import matmul
@@ -55,6 +55,8 @@ class Protocol(ABC, Generic[Share]):
 
     name: ClassVar[str]
     assumptions: ClassVar[Assumptions]
+    share_type: ClassVar[type[Any]]
+    terms: ClassVar[int]  # how many terms a share is made of
 
     def __init__(self, party: Party | None, *, width: int = BITS) -> None:
         """Take a party; nothing is sent yet."""
@@ -102,6 +104,10 @@ class Protocol(ABC, Generic[Share]):
     @abstractmethod
     def constant_bits(self, planes: Array, shape: Shape) -> Bits[Share]:
         """A sharing of public bit planes. No message."""
+
+    @abstractmethod
+    def coins(self, shape: Shape) -> Array:
+        """Uniform words that every party knows, for choices that are public, such as a dropout mask. No message."""
 
     # What follows from the words above; a protocol overrides what it does better.
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from kernels.bilinear import Bilinear
 from kernels.bits import from_planes, to_planes
 from mpc.errors import UsageError
-from mpc.ring import WORD, Array, Shape
+from mpc.party import Party
+from mpc.prg import Stream, fresh_seed
+from mpc.ring import BITS, WORD, Array, Shape
 from mpc.shares import Bits, Plain
 from protocols.base import Assumptions
 from protocols.bits import BitProtocol
@@ -18,6 +20,8 @@ from protocols.bits import BitProtocol
 class Clear(BitProtocol[Plain]):
     """Every value in the clear at every party: the reference in tests, and a way to try a program out."""
 
+    share_type: ClassVar[type[Any]] = Plain
+    terms: ClassVar[int] = 1
     name: ClassVar[str] = "clear"
     assumptions: ClassVar[Assumptions] = Assumptions(
         parties="any",
@@ -26,6 +30,11 @@ class Clear(BitProtocol[Plain]):
         setup="none",
         source="a reference",
     )
+
+    def __init__(self, party: Party | None = None, *, width: int = BITS) -> None:
+        """No party is needed."""
+        super().__init__(party, width=width)
+        self._coins: Stream | None = None
 
     def input(self, x: Array | None, shape: Shape, owner: int) -> Plain:
         """The value itself. With a party, the owner sends it to all in the clear: 1 round."""
@@ -46,6 +55,12 @@ class Clear(BitProtocol[Plain]):
     def constant_bits(self, planes: Array, shape: Shape) -> Bits[Plain]:
         """The planes themselves."""
         return Bits(Plain(planes), shape)
+
+    def coins(self, shape: Shape) -> Array:
+        """From this process's own entropy."""
+        if self._coins is None:
+            self._coins = Stream(fresh_seed(), "public coins")
+        return self._coins.random(shape)
 
     def bilinear(self, f: Bilinear, *pairs: tuple[Plain, Plain]) -> tuple[Plain, ...]:
         """f(x, y) modulo 2^64."""

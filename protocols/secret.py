@@ -23,7 +23,7 @@ from mpc.ring import WORD, Array, FixedPoint, Shape
 from mpc.shares import Bits, Share
 from protocols.bits import BitProtocol, split, xor
 
-FORM = FixedPoint(fraction=16, integer=30)
+FORM = FixedPoint(fraction=16, integer=30).for_products()
 FRACTION = FORM.fraction
 # A public factor is rounded to this many significant bits: relative error 2^-16, and 2^30 · 2^16 · 2^15 < 2^62.
 PUBLIC_BITS = 15
@@ -123,7 +123,7 @@ class SecretArray(Generic[Share]):
 
     def __neg__(self) -> SecretArray[Share]:
         """-x. No message."""
-        return self.map(lambda v: WORD(0) - v)
+        return self.map(np.negative)
 
     def __add__(self, other: SecretArray[Share] | Public) -> SecretArray[Share]:
         """x + y. No message."""
@@ -173,19 +173,23 @@ class SecretArray(Generic[Share]):
         """Matrix product. Cost: 2 rounds, as of one product for each element of the result."""
         return self.bilinear(matmul, other)
 
-    def bilinear(self, f: Bilinear, other: SecretArray[Share] | Public) -> SecretArray[Share]:
-        """f(x, y) for f linear in both arguments, scaled back.
+    def bilinear(
+        self, f: Bilinear, other: SecretArray[Share] | Public, *, fraction: int | None = None
+    ) -> SecretArray[Share]:
+        """f(x, y) for f linear in both arguments, scaled back, or to as many fractional bits as asked for.
 
         Raises:
             ShapeMismatch: the shapes do not go together.
         """
         if not isinstance(other, SecretArray):
             return self._public_product(f, other)
-        (z,) = products(f, (self, other))
+        (z,) = products(f, (self, other), fraction=fraction)
         return z
 
     def _public_product(self, f: Bilinear, public: Public) -> SecretArray[Share]:
         factor, shift = _significant(public)
+        if not self.ndim and not factor.ndim:
+            return self.reshape(1)._public_product(f, public).reshape()
         _check(f, self.shape, factor.shape)
         share = self.share.map(lambda v: f(v, factor))
         if self.fraction == 0:  # an integer times a real: the real's scale is the result's
@@ -289,7 +293,7 @@ def constant(
     protocol: BitProtocol[Share], x: npt.ArrayLike, fraction: int = FRACTION
 ) -> SecretArray[Share]:
     """A public array where a secret one is asked for. No message."""
-    form = FixedPoint(fraction, min(FORM.integer, 62 - 2 * fraction))
+    form = FixedPoint(fraction, min(FORM.integer, 62 - fraction))
     return SecretArray(protocol, protocol.constant(form.encode(x)), fraction)
 
 
@@ -310,21 +314,31 @@ def stack(arrays: Sequence[SecretArray[Share]], axis: int = 0) -> SecretArray[Sh
 
 
 def products(
-    f: Bilinear, *pairs: tuple[SecretArray[Share], SecretArray[Share]]
+    f: Bilinear,
+    *pairs: tuple[SecretArray[Share], SecretArray[Share]],
+    fraction: int | None = None,
 ) -> list[SecretArray[Share]]:
-    """f(x, y) for several pairs in the rounds of one. All pairs are truncated by the same number of bits."""
+    """f(x, y) for several pairs in the rounds of one.
+
+    Args:
+        f: linear in both arguments.
+        pairs: operands; the first operands all have one scale, and so have the second.
+        fraction: fractional bits of the results; by default the finer of the operands'. All that both have costs no
+            truncation, and keeps small results exact.
+    """
     for x, y in pairs:
         _check(f, x.shape, y.shape)
-    (shift,) = {min(x.fraction, y.fraction) for x, y in pairs}
+    if not any(x.ndim or y.ndim for x, y in pairs):
+        rows = [(x.reshape(1), y.reshape(1)) for x, y in pairs]
+        return [z.reshape() for z in products(f, *rows, fraction=fraction)]
+    ((first, second),) = {(x.fraction, y.fraction) for x, y in pairs}
+    kept = max(first, second) if fraction is None else fraction
     protocol, shares = pairs[0][0].protocol, [(x.share, y.share) for x, y in pairs]
-    if shift == 0:
+    if kept == first + second:
         results = protocol.bilinear(f, *shares)
     else:
-        results = protocol.bilinear_truncate(f, *shares, fraction=shift)
-    return [
-        SecretArray(protocol, z, max(x.fraction, y.fraction))
-        for z, (x, y) in zip(results, pairs, strict=True)
-    ]
+        results = protocol.bilinear_truncate(f, *shares, fraction=first + second - kept)
+    return [SecretArray(protocol, z, kept) for z in results]
 
 
 def _significant(public: Public) -> tuple[Array, int]:
@@ -334,10 +348,10 @@ def _significant(public: Public) -> tuple[Array, int]:
     if not math.isfinite(largest):
         FORM.encode(real)  # raises, with counts
     shift = min(max(PUBLIC_BITS - math.frexp(largest)[1], 0), 46) if largest else 0
-    rounded = np.rint(real * 2.0**shift).astype(np.int64)
+    rounded = np.asarray(np.rint(real * 2.0**shift)).astype(np.int64)
     common = int(np.bitwise_or.reduce(rounded, axis=None)) if rounded.size else 0
     while shift and common % 2 == 0 and common:
-        rounded, common, shift = rounded >> 1, common >> 1, shift - 1
+        rounded, common, shift = np.asarray(rounded >> 1), common >> 1, shift - 1
     return (rounded.view(WORD), shift) if common else (rounded.view(WORD), 0)
 
 

@@ -1,0 +1,124 @@
+"""The shared workloads. Each case says what is timed; everything before the returned function is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from protocols.functions import relu
+from protocols.nn import Session
+from protocols.radiology.models import radcnn, resnet18_body
+from protocols.secret import SecretArray
+
+Step = Callable[[], object]
+CASES: dict[str, Case] = {}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A workload: `prepare` gives the function that is timed."""
+
+    name: str
+    what: str
+    repeats: int
+    prepare: Callable[[Session, int], Step]
+    batch: int
+
+
+def case(name: str, *, repeats: int, batch: int = 0) -> Callable[..., Callable[..., Step]]:
+    """Register a workload under a name."""
+
+    def register(prepare: Callable[[Session, int], Step]) -> Callable[[Session, int], Step]:
+        what = (prepare.__doc__ or "").strip().splitlines()[0]
+        CASES[name] = Case(name, what, repeats, prepare, batch)
+        return prepare
+
+    return register
+
+
+def _reals(session: Session, *shape: int, scale: float = 1.0) -> Any:
+    mine = session.party is None or session.party.rank == 0
+    x = torch.randn(shape) * scale if mine else None
+    return session.share(x, owner=0)
+
+
+def _secret(session: Session, *shape: int) -> SecretArray[Any]:
+    array: SecretArray[Any] = _reals(session, *shape).secret
+    return array
+
+
+def _again(x: SecretArray[Any]) -> SecretArray[Any]:
+    """The same shares as a fresh value, so that nothing remembered from the last repeat is used."""
+    return SecretArray(x.protocol, x.share, x.fraction)
+
+
+@case("matmul1024", repeats=5)
+def matmul1024(session: Session, batch: int) -> Step:
+    """1024x1024 by 1024x1024, both secret, truncated."""
+    a, b = _secret(session, 1024, 1024), _secret(session, 1024, 1024)
+    return lambda: a @ b
+
+
+@case("relu1M", repeats=5)
+def relu1m(session: Session, batch: int) -> Step:
+    """ReLU of 2^20 values."""
+    x = _secret(session, 1024, 1024)
+    return lambda: relu(_again(x))
+
+
+@case("mul1M", repeats=7)
+def mul1m(session: Session, batch: int) -> Step:
+    """2^20 products, element by element, truncated."""
+    a, b = _secret(session, 1024, 1024), _secret(session, 1024, 1024)
+    return lambda: a * b
+
+
+@case("cnn", repeats=3, batch=32)
+def cnn(session: Session, batch: int) -> Step:
+    """RadCNN on 1x28x28 images, secret weights and images: one inference."""
+    model = session.secure(radcnn().eval())
+    x = _reals(session, batch, 1, 28, 28)
+
+    def step() -> object:
+        with torch.no_grad():
+            return model(x)
+
+    return step
+
+
+@case("cnntrain", repeats=3, batch=32)
+def cnntrain(session: Session, batch: int) -> Step:
+    """RadCNN: one SGD step with cross-entropy on secret one-hot labels."""
+    model = session.secure(radcnn().train())
+    x = _reals(session, batch, 1, 28, 28)
+    mine = session.party is None or session.party.rank == 0
+    y = session.share(torch.eye(2)[torch.randint(0, 2, (batch,))] if mine else None, owner=0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+
+    def step() -> object:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return step
+
+
+@case("resnet", repeats=3, batch=1)
+def resnet(session: Session, batch: int) -> Step:
+    """ResNet-18 body (7x7/2 stem, 2x2 max-pool, no batch norm) on 3x64x64 images: one inference."""
+    body: nn.Module = resnet18_body(2, 3).eval()
+    model = session.secure(body)
+    x = _reals(session, batch, 3, 64, 64)
+
+    def step() -> object:
+        with torch.no_grad():
+            return model(x)
+
+    return step

@@ -1,0 +1,72 @@
+"""Timing of a case at one rank: a warm-up, then repeats between barriers; medians, and what the meter saw in one."""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import time
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from benchmarks.cases import Case
+from mpc.party import Party
+from protocols.nn import Session
+
+
+@dataclass(frozen=True)
+class Result:
+    """One row: seconds are a median over repeats, bytes the mean over the parties of what each sends."""
+
+    case: str
+    protocol: str
+    parties: int
+    device: str
+    batch: int
+    seconds: float
+    best: float
+    rounds: int
+    bytes_per_party: int
+    peak_mib: float
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+def run(party: Party, case: Case, *, protocol: str, width: int, batch: int, repeats: int) -> Result:
+    """Time one case. Every rank calls it; the result is the same at all of them."""
+    session = Session(party, protocol=protocol, width=width)
+    step = case.prepare(session, batch)
+    step()
+    times = []
+    for _ in range(repeats):
+        _barrier(party)
+        rounds, sent = party.meter.total.rounds, party.meter.total.sent_bytes
+        start = time.perf_counter()
+        step()
+        rounds, sent = party.meter.total.rounds - rounds, party.meter.total.sent_bytes - sent
+        _barrier(party)
+        times.append(time.perf_counter() - start)
+    mine = np.array([statistics.median(times), min(times), sent, _peak_mib()])
+    all_ranks = np.stack([row for (row,) in party.broadcast(mine).values()])
+    return Result(
+        case=case.name,
+        protocol=protocol,
+        parties=party.size,
+        device="cpu",
+        batch=batch,
+        seconds=round(float(all_ranks[:, 0].max()), 5),
+        best=round(float(all_ranks[:, 1].max()), 5),
+        rounds=rounds,
+        bytes_per_party=round(float(all_ranks[:, 2].mean())),
+        peak_mib=round(float(all_ranks[:, 3].max()), 1),
+    )
+
+
+def _barrier(party: Party) -> None:
+    party.broadcast(np.zeros(1, np.uint8))
+
+
+def _peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

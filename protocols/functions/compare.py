@@ -1,0 +1,77 @@
+"""Functions that are one comparison and one choice."""
+
+from __future__ import annotations
+
+from mpc.errors import ShapeMismatch
+from mpc.shares import Share
+from protocols.secret import SecretArray, SecretBits, stack
+
+
+def relu(x: SecretArray[Share]) -> SecretArray[Share]:
+    """max(x, 0), exactly, for |x| < 2^(width - 1) in ring elements.
+
+    The result remembers where x was positive, which is what its gradient needs.
+
+    Cost under rep3: 10 rounds and 36 bytes a party for each element at width 64, 23 at width 32.
+    """
+    positive = ~x.negative()
+    y = positive.select(x)
+    y.memo["positive"] = positive
+    return y
+
+
+def leaky_relu(x: SecretArray[Share], slope: float) -> SecretArray[Share]:
+    """X where it is positive, slope·x elsewhere. Error: as of a product with the public slope.
+
+    Cost: `relu` and one truncation.
+    """
+    positive = ~x.negative()
+    y = positive.select(x - x * slope) + x * slope
+    y.memo["positive"] = positive
+    return y
+
+
+def where(
+    condition: SecretBits[Share], x: SecretArray[Share], y: SecretArray[Share]
+) -> SecretArray[Share]:
+    """X where the condition holds, y elsewhere; all of one shape. Exact. Cost: one `select`."""
+    if x.shape != y.shape:
+        raise ShapeMismatch(f"where: {x.shape} and {y.shape} differ")
+    return condition.select(x - y) + y
+
+
+def maximum(x: SecretArray[Share], y: SecretArray[Share]) -> SecretArray[Share]:
+    """The larger of two, element by element. Exact. Cost: `relu`."""
+    return relu(x - y) + y
+
+
+def minimum(x: SecretArray[Share], y: SecretArray[Share]) -> SecretArray[Share]:
+    """The smaller of two, element by element. Exact. Cost: `relu`."""
+    return x - relu(x - y)
+
+
+def absolute(x: SecretArray[Share]) -> SecretArray[Share]:
+    """|x|. Exact. Cost: `relu`."""
+    lost = x.negative().select(x)
+    return x - lost - lost
+
+
+def clamp(
+    x: SecretArray[Share], low: float | None = None, high: float | None = None
+) -> SecretArray[Share]:
+    """X kept within public bounds, which are rounded to x's scale. Exact otherwise.
+
+    Cost: `relu` of as many elements as there are bounds, at once.
+    """
+    if low is None or high is None:
+        if low is not None:
+            return relu(x - low) + low
+        return x if high is None else x - relu(x - high)
+    below, above = relu(stack([low - x, x - high]))
+    return x + below - above
+
+
+def sign(x: SecretArray[Share]) -> SecretArray[Share]:
+    """-1, 0 or 1, as an integer. Exact. Cost: two signs at once and two bits to numbers."""
+    both = stack([x, -x]).negative().ring()
+    return both[1] - both[0]

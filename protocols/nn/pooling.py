@@ -1,0 +1,235 @@
+"""Max-pooling by tournaments and average pooling by sums, in 1 to 3 dimensions."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from mpc.errors import NotOffered
+from mpc.ring import WORD, Array, Shape
+from mpc.shares import Share
+from protocols import functions as F
+from protocols.functions.extremes import Tournament
+from protocols.nn.pointwise import Number, secret_like
+from protocols.nn.tensor import implements
+from protocols.secret import SecretArray
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """Windows over the last axes of an array: kernel, stride, padding, dilation and the input's size, each spatial."""
+
+    kernel: Shape
+    stride: Shape
+    padding: Shape
+    dilation: Shape
+    size: Shape
+    ceil: bool = False
+
+    @property
+    def out(self) -> Shape:
+        """How many windows along each axis."""
+        return tuple(self._count(axis) for axis in range(len(self.size)))
+
+    def _count(self, axis: int) -> int:
+        n, k, s = self.size[axis], self.kernel[axis], self.stride[axis]
+        p, d = self.padding[axis], self.dilation[axis]
+        room = n + 2 * p - d * (k - 1) - 1
+        count = (-(-room // s) if self.ceil else room // s) + 1
+        return count - 1 if self.ceil and (count - 1) * s >= n + p else count
+
+    def _padded(self) -> Shape:
+        rows = zip(self.out, self.kernel, self.stride, self.padding, self.dilation, self.size, strict=True)
+        return tuple(max((o - 1) * s + d * (k - 1) + 1, n + p) for o, k, s, p, d, n in rows)
+
+    def _offsets(self) -> Iterator[tuple[slice, ...]]:
+        for place in itertools.product(*map(range, self.kernel)):
+            rows = zip(place, self.dilation, self.stride, self.out, strict=True)
+            yield (..., *(slice(i * d, i * d + (o - 1) * s + 1, s) for i, d, s, o in rows))
+
+    def gather(self, x: Array, fill: Array | None = None) -> Array:
+        """[kernel positions, ..., windows]; positions in the padding hold `fill`, or 0."""
+        lead = x.shape[: x.ndim - len(self.size)]
+        if any(self.padding) or self._padded() != self.size:
+            full = np.full((*lead, *self._padded()), WORD(0) if fill is None else fill, x.dtype)
+            full[self._inside()] = x
+            x = full
+        return np.stack([x[at] for at in self._offsets()])
+
+    def scatter(self, grads: Array) -> Array:
+        """The transpose of `gather` without padding: each window's share back to where it came from, added up."""
+        full = np.zeros((*grads.shape[1 : grads.ndim - len(self.size)], *self._padded()), grads.dtype)
+        for grad, at in zip(grads, self._offsets(), strict=True):
+            full[at] += grad
+        return full[self._inside()]
+
+    def _inside(self) -> tuple[Any, ...]:
+        return (..., *(slice(p, p + n) for p, n in zip(self.padding, self.size, strict=True)))
+
+
+def _windows(
+    x: Number,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int] = (0,),
+    dilation: Sequence[int] = (1,),
+    ceil: bool = False,
+    rank: int = 2,
+) -> Windows:
+    def full(values: Sequence[int] | int, default: Sequence[int] = ()) -> Shape:
+        given = (values,) if isinstance(values, int) else tuple(values) or tuple(default)
+        return given * rank if len(given) == 1 else given
+
+    size = tuple(x.shape[len(x.shape) - rank :])
+    k = full(kernel)
+    return Windows(k, full(stride, k), full(padding), full(dilation), size, bool(ceil))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Winners:
+    """Which input each max-pool window took; stands where PyTorch has indices, and stays secret."""
+
+    windows: Windows
+    tournament: Tournament[Any]
+    shape: Shape
+
+    def moved(self, f: Callable[..., Array]) -> Winners:
+        """The same winners under another shape."""
+        return replace(self, shape=f(np.empty(self.shape, np.bool_)).shape)
+
+
+def _max_pool(x: SecretArray[Share], w: Windows) -> tuple[SecretArray[Share], Winners]:
+    # A quarter of the range of a comparison: differences with real values stay comparable.
+    lowest = WORD(2**64 - 2 ** (x.protocol.width - 2))
+    gathered = x.map(w.gather)
+    if any(w.padding) or w._padded() != w.size:
+        outside = w.gather(np.zeros(w.size, WORD), fill=lowest)
+        rank = len(w.size)
+        outside = outside.reshape(len(outside), *(1 for _ in x.shape[: x.ndim - rank]), *w.out)
+        floor = x.protocol.constant(np.ascontiguousarray(np.broadcast_to(outside, gathered.shape)))
+        gathered = gathered.map(np.add, SecretArray(x.protocol, floor, gathered.fraction))
+    largest, won = F.tournament(gathered)
+    return largest, Winners(w, won, largest.shape)
+
+
+def _register(rank: int) -> None:
+    @implements(f"max_pool{rank}d_with_indices")
+    def max_pool(
+        x: SecretArray[Share],
+        kernel: Sequence[int],
+        stride: Sequence[int] = (),
+        padding: Sequence[int] = (0,),
+        dilation: Sequence[int] = (1,),
+        ceil_mode: bool = False,
+    ) -> tuple[SecretArray[Share], Winners]:
+        """Largest of each window. Cost: `tournament` of the kernel's size."""
+        return _max_pool(x, _windows(x, kernel, stride, padding, dilation, ceil_mode, rank))
+
+    @implements(f"max_pool{rank}d_with_indices_backward")
+    def max_pool_backward(
+        grad: Number,
+        x: SecretArray[Share],
+        kernel: Sequence[int],
+        stride: Sequence[int],
+        padding: Sequence[int],
+        dilation: Sequence[int],
+        ceil_mode: bool,
+        winners: Winners,
+    ) -> SecretArray[Share]:
+        """Each window's gradient to its winner. Cost: one `select` a match, no comparison."""
+        spread = winners.tournament.spread(secret_like(grad, x).broadcast_to(winners.shape))
+        return spread.map(winners.windows.scatter)
+
+    @implements(f"avg_pool{rank}d")
+    def avg_pool(
+        x: SecretArray[Share],
+        kernel: Sequence[int],
+        stride: Sequence[int] = (),
+        padding: Sequence[int] = (0,),
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int | None = None,
+    ) -> SecretArray[Share]:
+        """Mean of each window. Cost: one truncation."""
+        w = _windows(x, kernel, stride, padding, (1,), ceil_mode, rank)
+        total = x.map(lambda v: w.gather(v).sum(0, dtype=WORD))
+        return total * (1 / _divisor(w, count_include_pad, divisor_override))
+
+    @implements(f"avg_pool{rank}d_backward")
+    def avg_pool_backward(
+        grad: SecretArray[Share],
+        x: SecretArray[Share],
+        kernel: Sequence[int],
+        stride: Sequence[int],
+        padding: Sequence[int],
+        ceil_mode: bool,
+        count_include_pad: bool,
+        divisor_override: int | None,
+    ) -> SecretArray[Share]:
+        """Each window's gradient to all its inputs alike."""
+        w = _windows(x, kernel, stride, padding, (1,), ceil_mode, rank)
+        whole = secret_like(grad, x) * (1 / _divisor(w, count_include_pad, divisor_override))
+        copies = math.prod(w.kernel)
+        return whole.map(lambda v: w.scatter(np.broadcast_to(v, (copies, *v.shape))))
+
+    @implements(f"_adaptive_avg_pool{rank}d", f"adaptive_avg_pool{rank}d")
+    def adaptive_avg_pool(x: SecretArray[Share], size: Sequence[int]) -> SecretArray[Share]:
+        """Mean of equal windows that cover the input."""
+        w = _adaptive(x, size, rank)
+        return x.map(lambda v: w.gather(v).sum(0, dtype=WORD)) * (1 / math.prod(w.kernel))
+
+    @implements(f"_adaptive_avg_pool{rank}d_backward")
+    def adaptive_avg_pool_backward(
+        grad: SecretArray[Share], x: SecretArray[Share]
+    ) -> SecretArray[Share]:
+        """Each window's gradient to all its inputs alike."""
+        w = _adaptive(x, grad.shape[-rank:], rank)
+        whole = secret_like(grad, x) * (1 / math.prod(w.kernel))
+        copies = math.prod(w.kernel)
+        return whole.map(lambda v: w.scatter(np.broadcast_to(v, (copies, *v.shape))))
+
+    @implements(f"adaptive_max_pool{rank}d")
+    def adaptive_max_pool(
+        x: SecretArray[Share], size: Sequence[int]
+    ) -> tuple[SecretArray[Share], Winners]:
+        """Largest of equal windows that cover the input."""
+        return _max_pool(x, _adaptive(x, size, rank))
+
+    @implements(f"adaptive_max_pool{rank}d_backward")
+    def adaptive_max_pool_backward(
+        grad: Number, x: SecretArray[Share], winners: Winners
+    ) -> SecretArray[Share]:
+        """Each window's gradient to its winner."""
+        spread = winners.tournament.spread(secret_like(grad, x))
+        return spread.map(winners.windows.scatter)
+
+
+def _divisor(w: Windows, include_pad: bool, override: int | None) -> Any:
+    """What each window's sum is divided by."""
+    if override is not None:
+        return override
+    if not any(w.padding) and not w.ceil:
+        return math.prod(w.kernel)
+    padded = tuple(n + 2 * p for n, p in zip(w.size, w.padding, strict=True))
+    if include_pad:
+        whole = Windows(w.kernel, w.stride, (0,) * len(padded), w.dilation, padded, w.ceil)
+        return whole.gather(np.ones(padded)).sum(0)
+    return w.gather(np.ones(w.size)).sum(0)
+
+
+def _adaptive(x: Number, size: Sequence[int], rank: int) -> Windows:
+    full = tuple(x.shape[-rank:])
+    wanted = tuple(n if s is None else s for s, n in zip(size, full, strict=True))
+    if any(n % s for s, n in zip(wanted, full, strict=True)):
+        raise NotOffered(f"adaptive pooling of {full} to {wanted}: choose sizes that divide")
+    kernel = tuple(n // s for s, n in zip(wanted, full, strict=True))
+    return Windows(kernel, kernel, (0,) * rank, (1,) * rank, full)
+
+
+for _rank in (1, 2, 3):
+    _register(_rank)

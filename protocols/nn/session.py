@@ -1,0 +1,256 @@
+"""A session: what a person holds to share tensors and models, compute on them, and open what may be known."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from mpc import __version__
+from mpc.errors import NotOffered, PeerError, ShapeMismatch, UsageError
+from mpc.party import Buffer, Party
+from mpc.ring import BITS, Array, FixedPoint, Shape
+from protocols.base import Opening
+from protocols.bits import BitProtocol
+from protocols.clear import Clear
+from protocols.nn.tensor import Cell, SecretTensor
+from protocols.rep3 import Rep3Protocol
+from protocols.secret import FORM, FRACTION, SecretArray
+
+PROTOCOLS: dict[str, type[BitProtocol[Any]]] = {"rep3": Rep3Protocol, "clear": Clear}
+M = TypeVar("M", bound=nn.Module)
+
+_HEADER = 16  # words: accepted, kind, number of axes, up to 13 lengths
+FORM_WHOLE = FixedPoint(fraction=0, integer=FORM.integer)
+_KINDS = (torch.float32, torch.float64, torch.int64)
+
+
+class Session:
+    """One computation among the parties.
+
+    Args:
+        party: this party; None with the clear protocol.
+        protocol: "rep3" or "clear".
+        width: bits of a comparison. 64 is right for every value; fewer cost fewer bytes, and then every compared
+            value must stay below 2^(width - 17) in absolute value.
+
+    Raises:
+        OutOfStep: the parties run other versions, protocols or widths.
+    """
+
+    def __init__(
+        self, party: Party | None = None, *, protocol: str = "rep3", width: int = BITS
+    ) -> None:
+        """Compare version and settings with the peers, then agree on keys. Cost: 2 rounds."""
+        if protocol not in PROTOCOLS:
+            raise NotOffered(f"protocol {protocol!r}: choose {' or '.join(PROTOCOLS)}")
+        if party is None and protocol != "clear":
+            raise UsageError(f"{protocol} needs a party: start one with mpc.launch")
+        self.party = party
+        if party is not None:
+            settings = f"radmpc {__version__} {protocol} width={width} fraction={FRACTION}"
+            party.agree(hashlib.sha256(settings.encode()).digest(), "version, protocol or width")
+        self.protocol = PROTOCOLS[protocol](party, width=width)  # type: ignore[arg-type]
+
+    @property
+    def openings(self) -> list[Opening]:
+        """What was opened in this session, to whom and why."""
+        return self.protocol.openings
+
+    def share(
+        self,
+        x: torch.Tensor | Array | None,
+        *,
+        owner: int,
+        shape: Shape | None = None,
+    ) -> SecretTensor:
+        """Share what one party holds.
+
+        Args:
+            x: the tensor at its owner, None elsewhere. Real numbers below 2^30, or integers.
+            owner: the rank that holds it.
+            shape: if every party gives the shape of a float32 tensor, no header is sent.
+
+        Cost: 1 round and 8 bytes an element, and a header of 1 round unless the shape is given.
+
+        Raises:
+            RangeError: at the owner: NaN, infinity or too large, with counts.
+            PeerError: at the others, when the owner refused its own input.
+        """
+        mine = self._is(owner)
+        encoded, kind, refusal = None, torch.float32, None
+        if mine:
+            try:
+                encoded, kind = _encode(x)
+                if shape is not None and encoded.shape != tuple(shape):
+                    raise ShapeMismatch(f"the tensor has shape {encoded.shape}, not {tuple(shape)}")
+            except UsageError as error:
+                refusal = error
+        if shape is None or refusal is not None:
+            kind, shape = self._header(encoded, kind, owner, refused=refusal is not None)
+        if refusal is not None:
+            raise refusal
+        fraction = FRACTION if kind.is_floating_point else 0
+        with self.protocol.scope("share"):
+            share = self.protocol.input(encoded, tuple(shape), owner)
+        return self.tensor(SecretArray(self.protocol, share, fraction), kind)
+
+    def secure(self, model: M, *, owner: int = 0) -> M:
+        """Share a model's parameters and floating-point buffers; the model itself is changed, and returned.
+
+        Every party passes a model of the same architecture; only the owner's values count. Whole-number buffers,
+        such as the count of batches, are public.
+
+        Raises:
+            OutOfStep: the architectures differ.
+        """
+        slots = list(_slots(model))
+        if self.party is not None:
+            plan = repr([(name, tuple(t.shape)) for name, _, _, t in slots])
+            self.party.agree(hashlib.sha256(plan.encode()).digest(), "model architecture")
+        flat = torch.cat([t.detach().reshape(-1).double() for *_, t in slots] or [torch.zeros(0)])
+        whole = self.share(flat if self._is(owner) else None, owner=owner).secret
+        arrays, at = {}, 0
+        for name, _, _, t in slots:
+            arrays[name] = whole[at : at + t.numel()].reshape(*t.shape)
+            at += t.numel()
+        self.replace(model, arrays)
+        return model
+
+    def open(
+        self, x: SecretTensor, *, reason: str, to: int | None = None
+    ) -> torch.Tensor | None:
+        """Reveal a tensor to all parties, or to one; the others get None.
+
+        Args:
+            x: the tensor.
+            reason: why it may be known; it is kept in `openings` and in the manifest of a job.
+            to: the rank that learns it.
+
+        Cost: 1 round, 8 bytes an element.
+        """
+        if not isinstance(x, SecretTensor):
+            raise UsageError("only a secret tensor can be opened, and this one is not")
+        value = x.secret
+        if isinstance(value, np.ndarray):
+            return torch.as_tensor(value, dtype=x.dtype)
+        array = value if isinstance(value, SecretArray) else value.ring()
+        with self.protocol.scope("open"):
+            (ring,) = self.protocol.open(array.share, reason=reason, to=to, what="tensor")
+        if ring is None:
+            return None
+        form = FixedPoint(array.fraction, FORM.integer)
+        return torch.from_numpy(form.decode(ring)).to(x.dtype)
+
+    @property
+    def rank(self) -> int:
+        """This party's rank; 0 without parties."""
+        return self.party.rank if self.party is not None else 0
+
+    @property
+    def size(self) -> int:
+        """How many parties compute."""
+        return self.party.size if self.party is not None else 1
+
+    def tensor(self, value: SecretArray[Any], kind: torch.dtype = torch.float32) -> SecretTensor:
+        """A secret array as a tensor."""
+        return SecretTensor(Cell(value), self.protocol, kind)
+
+    def array(self, terms: Sequence[Array], fraction: int = FRACTION) -> SecretArray[Any]:
+        """A secret array from this party's terms of it, as `share.terms` gives them."""
+        return SecretArray(self.protocol, self.protocol.share_type(*terms), fraction)
+
+    def replace(self, model: nn.Module, arrays: Mapping[str, SecretArray[Any]]) -> None:
+        """Put secret arrays in the place of a model's floating-point tensors, by their names in its state dict."""
+        made: dict[int, torch.Tensor] = {}
+        for name, module, slot, t in list(_slots(model)):
+            if id(t) not in made:
+                tensor = self.tensor(arrays[name], t.dtype)
+                is_parameter = isinstance(t, nn.Parameter)
+                made[id(t)] = nn.Parameter(tensor, t.requires_grad) if is_parameter else tensor
+            table = module._parameters if slot in module._parameters else module._buffers
+            table[slot] = made[id(t)]  # type: ignore[assignment]  # a parameter goes where one was
+        self._watch(model)
+
+    @contextmanager
+    def at(self, place: str) -> Iterator[None]:
+        """Meter what happens inside under this place."""
+        if self.party is None:
+            yield
+            return
+        before, self.party.meter.place = self.party.meter.place, place
+        try:
+            yield
+        finally:
+            self.party.meter.place = before
+
+    def _is(self, owner: int) -> bool:
+        return self.party is None or self.party.rank == owner
+
+    def _header(
+        self, encoded: Array | None, kind: torch.dtype, owner: int, *, refused: bool
+    ) -> tuple[torch.dtype, Shape]:
+        """Tell shape and type, which are public, or that the owner refuses its own input. 1 round."""
+        header = np.zeros(_HEADER, np.int64)
+        if encoded is not None and not refused:
+            header[:3] = 1, _KINDS.index(kind), encoded.ndim
+            header[3 : 3 + encoded.ndim] = encoded.shape
+        if self.party is not None and self.party.size > 1:
+            if self._is(owner):
+                self.party.exchange({p: [header] for p in self.party.others}, {})
+            else:
+                buffer = Buffer(header.shape, header.dtype)
+                ((header,),) = self.party.exchange({}, {owner: [buffer]}).values()
+        if not refused and header[0] != 1:
+            name = self.party.names[owner] if self.party is not None else "the owner"
+            raise PeerError(f"{name} refused its own input and says why in its own log")
+        axes = int(header[2])
+        if refused:
+            return kind, ()
+        if not (0 <= axes <= _HEADER - 3 and 0 <= header[1] < len(_KINDS) and (header[3:] >= 0).all()):
+            raise PeerError("a peer announced an input that cannot be")
+        return _KINDS[int(header[1])], tuple(int(n) for n in header[3 : 3 + axes])
+
+    def _watch(self, model: nn.Module) -> None:
+        """Let the meter know which layer is at work, forward and backward."""
+        if self.party is None:
+            return
+        meter = self.party.meter
+        for name, module in model.named_modules():
+            if next(module.children(), None) is not None:
+                continue
+            label = name or type(module).__name__
+
+            def before(*_: Any, label: str = label) -> None:
+                meter.place = label
+
+            def after(_m: Any, _i: Any, out: Any, label: str = label) -> None:
+                meter.place = ""
+                node = getattr(out, "grad_fn", None)
+                if node is not None:
+                    node.register_prehook(lambda _grads: setattr(meter, "place", label))
+
+            module.register_forward_pre_hook(before)
+            module.register_forward_hook(after)
+
+
+def _encode(x: torch.Tensor | Array | None) -> tuple[Array, torch.dtype]:
+    if x is None:
+        raise UsageError("the owner of an input must hold it: x is None here")
+    array = x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else np.asarray(x)
+    if array.dtype.kind in "iub":
+        return FORM_WHOLE.encode(array), torch.int64
+    return FORM.encode(array), torch.float64 if array.dtype == np.float64 else torch.float32
+
+
+def _slots(model: nn.Module) -> Iterator[tuple[str, nn.Module, str, torch.Tensor]]:
+    for prefix, module in model.named_modules():
+        for table in (module._parameters, module._buffers):
+            for name, t in table.items():
+                if t is not None and t.is_floating_point():
+                    yield f"{prefix}.{name}" if prefix else name, module, name, t

@@ -1,0 +1,1 @@
+"""The training loop, what is measured of it, and the shares of a model on disk."""

@@ -1,0 +1,202 @@
+"""A model's shares on disk: one file a party, encrypted and authenticated under that party's own key.
+
+Format: magic, the length of a JSON header, the header, a 96-bit nonce, and AES-256-GCM of the shares (NIST SP 800-38D)
+with everything before as associated data. The header is public: names, shapes, which save it belongs to. Nothing is
+pickled. A file is written beside its place and moved there, so a crash leaves the one before.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import struct
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from torch import nn
+
+from mpc.errors import UsageError
+from mpc.ring import WORD, Shape
+from protocols.nn import Session
+from protocols.nn.tensor import SecretTensor
+from protocols.secret import SecretArray, constant
+
+MAGIC = b"radmpc share 1\n"
+KEY_BYTES, NONCE_BYTES = 32, 12
+
+
+@dataclass(frozen=True)
+class Header:
+    """What anyone may know of a share file.
+
+    Args:
+        protocol: whose shares.
+        parties: how many files make the model.
+        rank: whose file this is.
+        save: 16 random bytes, hex, the same in all files of one save.
+        epoch: complete epochs.
+        model: how to build the module: name and settings.
+        tensors: name, shape and fractional bits of each tensor, in order.
+    """
+
+    protocol: str
+    parties: int
+    rank: int
+    save: str
+    epoch: int
+    model: dict[str, Any]
+    tensors: list[tuple[str, Shape, int]]
+
+
+def make_key(path: Path) -> bytes:
+    """The key in a file; made there, readable by its owner alone, if there is none.
+
+    Raises:
+        UsageError: the file is not 32 bytes, or others may read it.
+    """
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(KEY_BYTES))
+    return read_key(path)
+
+
+def read_key(path: Path) -> bytes:
+    """The key in a file.
+
+    Raises:
+        UsageError: no such file, not 32 bytes, or others may read it.
+    """
+    if not path.is_file():
+        raise UsageError(f"no key file at {path}: it is made by training, or name another with key =")
+    if path.stat().st_mode & 0o077:
+        raise UsageError(f"others may read the key file {path}: chmod 600 {path}")
+    key = path.read_bytes()
+    if len(key) != KEY_BYTES:
+        raise UsageError(f"the key file {path} has {len(key)} bytes, not {KEY_BYTES}")
+    return key
+
+
+def save(
+    session: Session, model: nn.Module, path: Path, key: bytes, *, epoch: int, recipe: dict[str, Any]
+) -> None:
+    """Write this party's shares of a model. Every party calls it at the same step; no message is sent.
+
+    Args:
+        session: whose shares.
+        model: all its floating-point tensors must be secret.
+        path: this party's file.
+        key: 32 bytes, this party's own.
+        epoch: complete epochs.
+        recipe: how to build the module, for `load`.
+    """
+    named = [(name, t) for name, t in model.state_dict(keep_vars=True).items() if isinstance(t, SecretTensor)]
+    arrays = [_secret(session, t) for _, t in named]
+    mark = session.protocol.coins((2,)).tobytes().hex()
+    header = Header(
+        protocol=session.protocol.name,
+        parties=session.size,
+        rank=session.rank,
+        save=mark,
+        epoch=epoch,
+        model=recipe,
+        tensors=[(name, a.shape, a.fraction) for (name, _), a in zip(named, arrays, strict=True)],
+    )
+    terms = [term for a in arrays for term in a.share.terms]
+    plain = b"".join(np.ascontiguousarray(term).tobytes() for term in terms)
+    text = json.dumps(asdict(header), sort_keys=True).encode()
+    front = MAGIC + struct.pack("<I", len(text)) + text
+    nonce = secrets.token_bytes(NONCE_BYTES)
+    write_atomically(path, front + nonce + AESGCM(key).encrypt(nonce, plain, front))
+
+
+def read_header(path: Path) -> Header:
+    """The public part of a share file."""
+    return _split(path)[0]
+
+
+def load(session: Session, model: nn.Module, path: Path, key: bytes) -> Header:
+    """Put this party's shares into a model of the same architecture. Cost: 1 round, to compare the save.
+
+    Raises:
+        UsageError: not a share file, another key, another rank or protocol, damaged, or another architecture.
+        OutOfStep: the parties' files are of different saves; names who differs.
+    """
+    header, front, nonce, cipher = _split(path)
+    if (header.protocol, header.parties, header.rank) != (
+        session.protocol.name,
+        session.size,
+        session.rank,
+    ):
+        raise UsageError(
+            f"{path} belongs to rank {header.rank} of {header.parties} under {header.protocol}, "
+            f"not to rank {session.rank} of {session.size} under {session.protocol.name}"
+        )
+    try:
+        plain = AESGCM(key).decrypt(nonce, cipher, front)
+    except InvalidTag:
+        raise UsageError(f"{path} does not open with this key, or was changed") from None
+    if session.party is not None:
+        session.party.agree(bytes.fromhex(header.save) * 2, "share files: they are of different saves")
+    words = np.frombuffer(plain, WORD)
+    terms = session.protocol.terms
+    slots = {name: t for name, t in model.state_dict(keep_vars=True).items() if t.is_floating_point()}
+    if [(n, tuple(s)) for n, s, _ in header.tensors] != [(n, tuple(t.shape)) for n, t in slots.items()]:
+        raise UsageError(f"{path} holds shares of another architecture than this model's")
+    at, made = 0, {}
+    for name, shape, fraction in header.tensors:
+        size = int(np.prod(shape, dtype=int))
+        rows = words[at : at + terms * size].reshape(terms, *shape)
+        at += terms * size
+        made[name] = session.array([np.array(row) for row in rows], fraction)
+    session.replace(model, made)
+    return header
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file that only its owner may read, and put it in place whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def _split(path: Path) -> tuple[Header, bytes, bytes, bytes]:
+    try:
+        whole = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None
+    at = len(MAGIC) + 4
+    try:
+        if not whole.startswith(MAGIC):
+            raise ValueError
+        (length,) = struct.unpack("<I", whole[len(MAGIC) : at])
+        raw = json.loads(whole[at : at + length])
+        raw["tensors"] = [(str(n), tuple(int(d) for d in s), int(f)) for n, s, f in raw["tensors"]]
+        header = Header(**raw)
+    except (ValueError, TypeError, KeyError, struct.error):
+        raise UsageError(f"{path} is not a share file of radmpc, or is cut off") from None
+    end = at + length
+    return header, whole[:end], whole[end : end + NONCE_BYTES], whole[end + NONCE_BYTES :]
+
+
+def _secret(session: Session, t: SecretTensor) -> SecretArray[Any]:
+    value = t.secret
+    if isinstance(value, SecretArray):
+        return value
+    return constant(session.protocol, value)  # such as a running mean that no step has moved yet
+

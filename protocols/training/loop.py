@@ -1,0 +1,120 @@
+"""An ordinary PyTorch loop. It runs on secret tensors and on plain ones alike, which is how the two are compared."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from mpc.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Training:
+    """How to train.
+
+    Args:
+        epochs: passes over the data.
+        batch: studies a step.
+        rate: learning rate.
+        momentum: of SGD.
+        weight_decay: L2 penalty.
+        optimizer: "sgd" or "adam".
+        seed: of the order of the batches, which is public.
+    """
+
+    epochs: int = 5
+    batch: int = 32
+    rate: float = 0.05
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    optimizer: str = "sgd"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained with."""
+        if self.epochs < 1 or self.batch < 1:
+            raise UsageError(f"epochs {self.epochs}, batch {self.batch}: both must be at least 1")
+        if self.optimizer not in ("sgd", "adam"):
+            raise UsageError(f"optimizer {self.optimizer!r}: choose sgd or adam")
+        if not 0 < self.rate < 2**15:
+            raise UsageError(f"learning rate {self.rate}: must be above 0")
+
+    def make_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        """PyTorch's own optimizer over the model's parameters."""
+        if self.optimizer == "adam":
+            return torch.optim.Adam(
+                model.parameters(), lr=self.rate, weight_decay=self.weight_decay
+            )
+        return torch.optim.SGD(
+            model.parameters(),
+            lr=self.rate,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+        )
+
+    def batches(self, studies: int, epoch: int) -> Iterator[torch.Tensor]:
+        """Public places of the studies of each step, shuffled anew each epoch; a last odd study joins the step before.
+
+        A batch of one would have no variance, which batch norm divides by.
+        """
+        order = torch.from_numpy(
+            np.random.default_rng([self.seed, epoch]).permutation(studies).astype(np.int64)
+        )
+        steps = list(order.split(self.batch))
+        if len(steps) > 1 and len(steps[-1]) == 1:
+            steps[-2:] = [torch.cat(steps[-2:])]
+        yield from steps
+
+    def steps(self, studies: int) -> int:
+        """Steps in an epoch."""
+        return sum(1 for _ in self.batches(studies, 0))
+
+
+def fit(
+    model: nn.Module,
+    images: torch.Tensor,
+    targets: torch.Tensor,
+    training: Training,
+    *,
+    on_step: Callable[[int, int], None] | None = None,
+    on_epoch: Callable[[int, torch.Tensor, float], None] | None = None,
+) -> None:
+    """Train a model in place by cross-entropy.
+
+    Args:
+        model: any module; its parameters may be secret.
+        images: all studies, [n, c, *s].
+        targets: one-hot or soft labels, [n, classes].
+        training: how.
+        on_step: told epoch and step after each step.
+        on_epoch: told epoch, mean loss (secret if the data is) and seconds after each epoch; the model is in training
+            mode again when it returns.
+    """
+    optimizer = training.make_optimizer(model)
+    for epoch in range(training.epochs):
+        model.train()
+        start, losses = time.perf_counter(), []
+        for step, places in enumerate(training.batches(len(images), epoch)):
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(images[places]), targets[places])
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            losses.append(loss.detach())
+            if on_step is not None:
+                on_step(epoch, step)
+        if on_epoch is not None:
+            on_epoch(epoch, torch.stack(losses).mean(), time.perf_counter() - start)
+
+
+def logits_of(model: nn.Module, images: torch.Tensor, batch: int) -> torch.Tensor:
+    """What the model says of all images, [n, classes], batch by batch, in evaluation mode."""
+    model.eval()
+    with torch.no_grad():
+        places = torch.arange(len(images)).split(batch)
+        return torch.cat([model(images[i]) for i in places])
