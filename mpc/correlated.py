@@ -38,4 +38,3 @@ class ReplicatedStreams:
         Only the holders may call it, and both must, in the same order.
         """
         return self._common[component % 3].random(shape)
-

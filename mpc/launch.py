@@ -11,6 +11,7 @@ import signal
 import sys
 import sysconfig
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
@@ -78,7 +79,7 @@ def run_under_mpi(
     *,
     parties: int,
     deadline_s: float = 120.0,
-    name: str | None = None,
+    names: Sequence[str] | None = None,
     threads: int | None = None,
 ) -> T:
     """Run a program as this rank. If it raises, the peers are ended too, within seconds.
@@ -87,7 +88,7 @@ def run_under_mpi(
         program: what this party does.
         parties: how many ranks the program needs.
         deadline_s: longest wait for a peer.
-        name: this party's name, told to the others.
+        names: what people call the parties, by rank; each tells its own to the others.
         threads: kernel threads of this rank; by default the machine's cores over the ranks on it.
 
     Raises:
@@ -103,6 +104,7 @@ def run_under_mpi(
     local = world.Split_type(MPI.COMM_TYPE_SHARED)
     native.threads(threads or max(1, native.threads() // local.Get_size()))
     local.Free()
+    name = names[world.Get_rank()] if names else None
     party = Party(MpiTransport(world), deadline_s=deadline_s, name=name)
     party.introduce()
     _name_the_lost(party)
@@ -130,7 +132,9 @@ def _name_the_lost(party: Party) -> None:
     }
 
     def ended(_signal: int, _frame: FrameType | None) -> None:
-        gone = [party.names[rank] for rank, pid in here.items() if not Path(f"/proc/{pid}").exists()]
+        gone = [
+            party.names[rank] for rank, pid in here.items() if not Path(f"/proc/{pid}").exists()
+        ]
         who = ", ".join(gone) if gone else "another party"
         raise PeerLost(f"{who} ended; this party ({party.name}) stops too")
 
@@ -138,12 +142,18 @@ def _name_the_lost(party: Party) -> None:
         signal.signal(signal.SIGTERM, ended)
 
 
-def abort_all(code: int = 1) -> None:
-    """End every rank of this job. The last resort after an error, so that nobody waits for this rank."""
+def abort_all(code: int = 1, *, after_s: float = 0.0) -> None:
+    """End every rank of this job. The last resort after an error, so that nobody waits for this rank.
+
+    Args:
+        code: exit code of the job.
+        after_s: time for the peers to notice by themselves and say so.
+    """
     from mpi4py import MPI  # importing it initialises MPI
 
     sys.stdout.flush()
     sys.stderr.flush()
+    time.sleep(after_s)
     MPI.COMM_WORLD.Abort(code)
 
 

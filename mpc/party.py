@@ -124,7 +124,9 @@ class Party:
         differ = sorted(p for p, (theirs,) in heard.items() if not np.array_equal(theirs, mine))
         if differ:
             names = ", ".join(self.names[p] for p in differ)
-            message = f"{self.name} and {names} differ in {what}: make them the same and start again"
+            message = (
+                f"{self.name} and {names} differ in {what}: make them the same and start again"
+            )
             self.close(message)
             raise OutOfStep(message)
 

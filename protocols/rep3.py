@@ -89,7 +89,9 @@ class Rep3Protocol(BitProtocol[Rep3]):
         if not expect:
             return [None for _ in shares]
         flat = [_flat(s) for s in shares]
-        opened = [s.own + s.next + t.reshape(-1) for s, t in zip(flat, heard[self._before], strict=True)]
+        opened = [
+            s.own + s.next + t.reshape(-1) for s, t in zip(flat, heard[self._before], strict=True)
+        ]
         return [v.reshape(s.shape) for v, s in zip(opened, shares, strict=True)]
 
     def constant(self, x: Array) -> Rep3:
@@ -152,9 +154,7 @@ class Rep3Protocol(BitProtocol[Rep3]):
         if rank == first:
             sent = [z + OFFSET for z in terms]
             heard = exchange({second: sent}, {second: buffers, helper: buffers})
-            opened = [
-                a + b + c for a, b, c in zip(sent, heard[second], heard[helper], strict=True)
-            ]
+            opened = [a + b + c for a, b, c in zip(sent, heard[second], heard[helper], strict=True)]
             return self._reshare_first(first, self._shifted_first(first, opened, fraction))
         expect = buffers + self._correction_buffers(terms, fraction)
         heard = exchange({first: terms}, {first: buffers, helper: expect})
@@ -225,9 +225,7 @@ class Rep3Protocol(BitProtocol[Rep3]):
         kept = [self.streams.common(first, y.shape) for y in terms]
         masked = [y - s for y, s in zip(terms, kept, strict=True)]
         heard = self.party.exchange({second: masked}, {second: [Buffer.like(y) for y in terms]})
-        return tuple(
-            Rep3(s, m + h) for s, m, h in zip(kept, masked, heard[second], strict=True)
-        )
+        return tuple(Rep3(s, m + h) for s, m, h in zip(kept, masked, heard[second], strict=True))
 
     def _reshare_second(self, first: int, terms: list[Array]) -> tuple[Rep3, ...]:
         kept = [self.streams.common(first + 2, y.shape) for y in terms]
@@ -357,7 +355,9 @@ class Rep3Protocol(BitProtocol[Rep3]):
             c = unpacked(b.planes.own ^ b.planes.next ^ heard)
             beta = self.streams.common(first, (k, n))
             return shaped(self._reshare_first(first, [c + beta - WORD(2) * c * beta])[0])
-        heard_bits, beta = self.party.exchange({}, {helper: [Buffer(packed), Buffer((k, n))]})[helper]
+        heard_bits, beta = self.party.exchange({}, {helper: [Buffer(packed), Buffer((k, n))]})[
+            helper
+        ]
         c = unpacked(b.planes.own ^ b.planes.next ^ heard_bits)
         return shaped(self._reshare_second(first, [beta - WORD(2) * c * beta])[0])
 
@@ -414,7 +414,9 @@ def _shaped(x: Rep3, shape: Shape) -> Rep3:
 
 def _narrow(fraction: int) -> np.dtype[np.generic]:
     """The smallest word that holds the low `fraction` bits."""
-    return np.dtype(next(t for t in (np.uint16, np.uint32, np.uint64) if np.iinfo(t).bits >= fraction))
+    return np.dtype(
+        next(t for t in (np.uint16, np.uint32, np.uint64) if np.iinfo(t).bits >= fraction)
+    )
 
 
 def _shifted_second(opened: list[Array], corrections: list[Array], fraction: int) -> list[Array]:

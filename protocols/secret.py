@@ -94,6 +94,10 @@ class SecretArray(Generic[Share]):
         factor = WORD(1 << (fraction - self.fraction))
         return SecretArray(self.protocol, self.share.map(lambda v: v * factor), fraction)
 
+    def times_power(self, k: int) -> SecretArray[Share]:
+        """x·2^k, exactly: the same ring elements read with k fewer fractional bits. No message."""
+        return SecretArray(self.protocol, self.share, self.fraction - k)
+
     def reshape(self, *shape: int) -> SecretArray[Share]:
         """Another shape for the same elements."""
         return self.map(lambda v: v.reshape(shape))

@@ -36,6 +36,7 @@ FLOORS: dict[str, list[str | set[str]] | None] = {
         "shares",
         "ring",
         "meter",
+        "files",
         "errors",
     ],
     "kernels": None,

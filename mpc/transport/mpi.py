@@ -85,7 +85,9 @@ class MpiTransport:
                 continue
             time.sleep(_NAP_S)
             if time.monotonic() > until:
-                late = {p for r, p in zip(receives, sources, strict=True) if not r.Test()} or set(send)
+                late = {p for r, p in zip(receives, sources, strict=True) if not r.Test()} or set(
+                    send
+                )
                 names = ", ".join(f"party {p}" for p in sorted(late))
                 raise PeerLost(f"step {step}: no answer from {names} in {deadline_s:g} s")
 

@@ -102,4 +102,3 @@ def _counts(entrants: int) -> list[int]:
     while counts[-1] > 1:
         counts.append((counts[-1] + 1) // 2)
     return counts
-

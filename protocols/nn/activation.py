@@ -160,5 +160,9 @@ def log_softmax(x: SecretArray[Share], dim: int, half_to_float: bool) -> SecretA
 def log_softmax_backward(grad: Number, y: SecretArray[Share], dim: int, dtype: Any) -> Any:
     """Grad - softmax·Σ grad."""
     soft = y.memo["softmax"] if "softmax" in y.memo else F.exp(y)
-    total = grad.sum(dim, keepdims=True) if isinstance(grad, SecretArray) else np.sum(grad, dim, keepdims=True)
+    total = (
+        grad.sum(dim, keepdims=True)
+        if isinstance(grad, SecretArray)
+        else np.sum(grad, dim, keepdims=True)
+    )
     return grad - soft * total

@@ -52,7 +52,9 @@ def nll_loss(
     """-x at the labels' places; with cross-entropy, x is a log-softmax. Also the number of labels."""
     _refuse_weights(weight, target, ignore_index)
     axis = 0 if x.ndim == 1 else 1
-    wide, labels = (move(lambda v: v[None], x), move(lambda v: v[None], target)) if not axis else (x, target)
+    wide, labels = (
+        (move(lambda v: v[None], x), move(lambda v: v[None], target)) if not axis else (x, target)
+    )
     taken = -(wide * one_hot(labels, wide.shape[1], wide)).sum(1)
     count = int(np.prod(labels.shape))
     return reduced(taken, reduction), np.asarray(float(count))
@@ -80,7 +82,9 @@ def nll_loss_backward(
 
 def _refuse_weights(weight: Number | None, target: Number, ignore_index: int) -> None:
     if weight is not None:
-        raise NotOffered("class weights in a loss over class labels: use one-hot targets times the weights")
+        raise NotOffered(
+            "class weights in a loss over class labels: use one-hot targets times the weights"
+        )
     if isinstance(target, np.ndarray) and np.any(target == ignore_index):
         raise NotOffered("ignored labels: leave those studies out of the batch")
 

@@ -174,7 +174,9 @@ def group_norm_backward(
     whole, standard = secret_like(grad, x), inverse.memo["standard"]
     for_weight = for_bias = for_x = None
     if wanted[1]:
-        for_weight = row_products(_channels(whole), _channels(standard.reshape(*x.shape))).reshape(-1)
+        for_weight = row_products(_channels(whole), _channels(standard.reshape(*x.shape))).reshape(
+            -1
+        )
     if wanted[2]:
         for_bias = _channels(whole).sum(1)
     if wanted[0]:

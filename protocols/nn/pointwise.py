@@ -57,8 +57,11 @@ def product(x: Number, y: Number) -> Number:
 
 @implements("div.Tensor", "div.Scalar")
 def quotient(x: Number, y: Number) -> Number:
-    """x / y."""
-    return F.divide(x, y) if isinstance(y, SecretArray) else x / y
+    """x / y. A divisor with more fractional bits than usual, such as Adam's root, keeps them."""
+    if not isinstance(y, SecretArray):
+        return x / y
+    more = max(y.fraction - FRACTION, 0)
+    return F.divide(secret_like(x, y).finer(FRACTION + more).times_power(more), y.times_power(more))
 
 
 @implements("neg")
@@ -127,8 +130,10 @@ for _names, _function in {
 
 @implements("sqrt")
 def square_root(x: SecretArray[Share]) -> SecretArray[Share]:
-    """√x."""
-    return F.sqrt(x)
+    """√x. The root of a number with twice the fractional bits, such as Adam's second moment, has half more."""
+    if x.fraction != 2 * FRACTION:
+        return F.sqrt(x)
+    return F.sqrt(x.times_power(FRACTION)).times_power(-FRACTION // 2)
 
 
 @implements("maximum")
@@ -277,7 +282,9 @@ def largest(x: SecretArray[Share], dim: Axes = None, keepdim: bool = False) -> S
 
 
 @implements("argmax")
-def argmax(x: SecretArray[Share], dim: int | None = None, keepdim: bool = False) -> SecretArray[Share]:
+def argmax(
+    x: SecretArray[Share], dim: int | None = None, keepdim: bool = False
+) -> SecretArray[Share]:
     """Place of the largest along an axis, as a secret integer."""
     if dim is None:
         return F.argmax(x.reshape(-1), 0)

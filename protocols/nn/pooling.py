@@ -44,7 +44,9 @@ class Windows:
         return count - 1 if self.ceil and (count - 1) * s >= n + p else count
 
     def _padded(self) -> Shape:
-        rows = zip(self.out, self.kernel, self.stride, self.padding, self.dilation, self.size, strict=True)
+        rows = zip(
+            self.out, self.kernel, self.stride, self.padding, self.dilation, self.size, strict=True
+        )
         return tuple(max((o - 1) * s + d * (k - 1) + 1, n + p) for o, k, s, p, d, n in rows)
 
     def _offsets(self) -> Iterator[tuple[slice, ...]]:
@@ -63,7 +65,9 @@ class Windows:
 
     def scatter(self, grads: Array) -> Array:
         """The transpose of `gather` without padding: each window's share back to where it came from, added up."""
-        full = np.zeros((*grads.shape[1 : grads.ndim - len(self.size)], *self._padded()), grads.dtype)
+        full = np.zeros(
+            (*grads.shape[1 : grads.ndim - len(self.size)], *self._padded()), grads.dtype
+        )
         for grad, at in zip(grads, self._offsets(), strict=True):
             full[at] += grad
         return full[self._inside()]

@@ -122,9 +122,7 @@ class Session:
         self.replace(model, arrays)
         return model
 
-    def open(
-        self, x: SecretTensor, *, reason: str, to: int | None = None
-    ) -> torch.Tensor | None:
+    def open(self, x: SecretTensor, *, reason: str, to: int | None = None) -> torch.Tensor | None:
         """Reveal a tensor to all parties, or to one; the others get None.
 
         Args:
@@ -212,7 +210,9 @@ class Session:
         axes = int(header[2])
         if refused:
             return kind, ()
-        if not (0 <= axes <= _HEADER - 3 and 0 <= header[1] < len(_KINDS) and (header[3:] >= 0).all()):
+        if not (
+            0 <= axes <= _HEADER - 3 and 0 <= header[1] < len(_KINDS) and (header[3:] >= 0).all()
+        ):
             raise PeerError("a peer announced an input that cannot be")
         return _KINDS[int(header[1])], tuple(int(n) for n in header[3 : 3 + axes])
 

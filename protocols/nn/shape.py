@@ -16,7 +16,9 @@ from protocols.secret import SecretArray, SecretBits
 def move(f: Callable[..., Array], x: Value, *others: Value) -> Value:
     """Apply a map that only moves elements, or sets some to zero, to a secret or a public array."""
     parts = (x, *others)
-    if hasattr(x, "moved"):  # the winners of a max-pool: nobody reads their places, but max_pool1d moves them
+    if hasattr(
+        x, "moved"
+    ):  # the winners of a max-pool: nobody reads their places, but max_pool1d moves them
         return x.moved(f)
     like = next((p for p in parts if isinstance(p, SecretArray)), None)
     if any(isinstance(p, SecretBits) for p in parts):
@@ -37,8 +39,15 @@ def same(x: Value, memory_format: Any = None) -> Value:
 def to_copy(x: Value, dtype: Any = None, **_: Any) -> Value:
     """Another type for the same numbers; a conversion to integers would round and is refused."""
     if dtype is not None and not dtype.is_floating_point and not _whole(x):
-        raise NotOffered(f"conversion of secret reals to {dtype}: compare or round in the clear instead")
-    if dtype is not None and dtype.is_floating_point and _whole(x) and not isinstance(x, np.ndarray):
+        raise NotOffered(
+            f"conversion of secret reals to {dtype}: compare or round in the clear instead"
+        )
+    if (
+        dtype is not None
+        and dtype.is_floating_point
+        and _whole(x)
+        and not isinstance(x, np.ndarray)
+    ):
         ring = x.ring() if isinstance(x, SecretBits) else x
         return ring.finer(16)
     return x
@@ -218,7 +227,9 @@ def pad(x: Value, padding: Sequence[int], value: float = 0) -> Value:
     padded = move(lambda v: np.pad(v[crop], grow), x)
     if not value:
         return padded
-    inside = np.pad(np.zeros(np.empty(tuple(x.shape), np.bool_)[crop].shape), grow, constant_values=1)
+    inside = np.pad(
+        np.zeros(np.empty(tuple(x.shape), np.bool_)[crop].shape), grow, constant_values=1
+    )
     return padded + inside * value
 
 

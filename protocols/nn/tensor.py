@@ -84,7 +84,12 @@ class SecretTensor(torch.Tensor):
 
     @staticmethod
     def __new__(
-        cls, cell: Cell, protocol: BitProtocol[Any], dtype: torch.dtype, *, requires_grad: bool = False
+        cls,
+        cell: Cell,
+        protocol: BitProtocol[Any],
+        dtype: torch.dtype,
+        *,
+        requires_grad: bool = False,
     ) -> SecretTensor:
         """A tensor of the value's shape; it has no storage of its own."""
         made = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
@@ -118,7 +123,9 @@ class SecretTensor(torch.Tensor):
 
     def __reduce_ex__(self, proto: object) -> NoReturn:
         """Refused: a pickled share would be a share in the clear."""
-        raise UsageError("a secret tensor cannot be pickled: save shares with protocols.training.checkpoint")
+        raise UsageError(
+            "a secret tensor cannot be pickled: save shares with protocols.training.checkpoint"
+        )
 
     @classmethod
     def __torch_dispatch__(
@@ -217,6 +224,8 @@ def _check_writable(target: Any, full: str) -> None:
 
 def _write(target: SecretTensor, value: Value, full: str) -> SecretTensor:
     if value.shape != tuple(target.shape):
-        raise UsageError(f"aten::{full}: the result has shape {value.shape}, not {tuple(target.shape)}")
+        raise UsageError(
+            f"aten::{full}: the result has shape {value.shape}, not {tuple(target.shape)}"
+        )
     target.cell.value = value
     return target

@@ -7,7 +7,9 @@ pickled. A file is written beside its place and moved there, so a crash leaves t
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 import os
 import secrets
 import struct
@@ -21,7 +23,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from torch import nn
 
 from mpc.errors import UsageError
-from mpc.ring import WORD, Shape
+from mpc.files import write_whole
+from mpc.ring import WORD, Array, Shape
 from protocols.nn import Session
 from protocols.nn.tensor import SecretTensor
 from protocols.secret import SecretArray, constant
@@ -74,7 +77,9 @@ def read_key(path: Path) -> bytes:
         UsageError: no such file, not 32 bytes, or others may read it.
     """
     if not path.is_file():
-        raise UsageError(f"no key file at {path}: it is made by training, or name another with key =")
+        raise UsageError(
+            f"no key file at {path}: it is made by training, or name another with key ="
+        )
     if path.stat().st_mode & 0o077:
         raise UsageError(f"others may read the key file {path}: chmod 600 {path}")
     key = path.read_bytes()
@@ -84,7 +89,13 @@ def read_key(path: Path) -> bytes:
 
 
 def save(
-    session: Session, model: nn.Module, path: Path, key: bytes, *, epoch: int, recipe: dict[str, Any]
+    session: Session,
+    model: nn.Module,
+    path: Path,
+    key: bytes,
+    *,
+    epoch: int,
+    recipe: dict[str, Any],
 ) -> None:
     """Write this party's shares of a model. Every party calls it at the same step; no message is sent.
 
@@ -96,7 +107,11 @@ def save(
         epoch: complete epochs.
         recipe: how to build the module, for `load`.
     """
-    named = [(name, t) for name, t in model.state_dict(keep_vars=True).items() if isinstance(t, SecretTensor)]
+    named = [
+        (name, t)
+        for name, t in model.state_dict(keep_vars=True).items()
+        if isinstance(t, SecretTensor)
+    ]
     arrays = [_secret(session, t) for _, t in named]
     mark = session.protocol.coins((2,)).tobytes().hex()
     header = Header(
@@ -113,7 +128,7 @@ def save(
     text = json.dumps(asdict(header), sort_keys=True).encode()
     front = MAGIC + struct.pack("<I", len(text)) + text
     nonce = secrets.token_bytes(NONCE_BYTES)
-    write_atomically(path, front + nonce + AESGCM(key).encrypt(nonce, plain, front))
+    write_whole(path, front + nonce + AESGCM(key).encrypt(nonce, plain, front))
 
 
 def read_header(path: Path) -> Header:
@@ -121,58 +136,52 @@ def read_header(path: Path) -> Header:
     return _split(path)[0]
 
 
-def load(session: Session, model: nn.Module, path: Path, key: bytes) -> Header:
-    """Put this party's shares into a model of the same architecture. Cost: 1 round, to compare the save.
+def read_share(session: Session, path: Path, key: bytes) -> tuple[Header, Array]:
+    """This party's words in a share file, checked and decrypted. No message.
 
     Raises:
-        UsageError: not a share file, another key, another rank or protocol, damaged, or another architecture.
-        OutOfStep: the parties' files are of different saves; names who differs.
+        UsageError: not a share file, another key, another rank or protocol, or damaged.
     """
     header, front, nonce, cipher = _split(path)
-    if (header.protocol, header.parties, header.rank) != (
-        session.protocol.name,
-        session.size,
-        session.rank,
-    ):
+    mine = (session.protocol.name, session.size, session.rank)
+    if (header.protocol, header.parties, header.rank) != mine:
         raise UsageError(
             f"{path} belongs to rank {header.rank} of {header.parties} under {header.protocol}, "
             f"not to rank {session.rank} of {session.size} under {session.protocol.name}"
         )
     try:
         plain = AESGCM(key).decrypt(nonce, cipher, front)
-    except InvalidTag:
+    except (InvalidTag, ValueError):
         raise UsageError(f"{path} does not open with this key, or was changed") from None
-    if session.party is not None:
-        session.party.agree(bytes.fromhex(header.save) * 2, "share files: they are of different saves")
     words = np.frombuffer(plain, WORD)
-    terms = session.protocol.terms
-    slots = {name: t for name, t in model.state_dict(keep_vars=True).items() if t.is_floating_point()}
-    if [(n, tuple(s)) for n, s, _ in header.tensors] != [(n, tuple(t.shape)) for n, t in slots.items()]:
+    expected = session.protocol.terms * sum(math.prod(shape) for _, shape, _ in header.tensors)
+    if words.size != expected:
+        raise UsageError(f"{path} holds {words.size} words, and its header says {expected}")
+    return header, words
+
+
+def load(session: Session, model: nn.Module, path: Path, key: bytes) -> Header:
+    """Put this party's shares into a model of the same architecture. Cost: 1 round, to compare the save.
+
+    Raises:
+        UsageError: as `read_share`, or the shares are of another architecture.
+        OutOfStep: the parties' files are of different saves; names who differs.
+    """
+    header, words = read_share(session, path, key)
+    if session.party is not None:
+        save_mark = hashlib.sha256(header.save.encode()).digest()
+        session.party.agree(save_mark, "share files: they are of different saves")
+    slots = [(n, tuple(t.shape)) for n, t in model.state_dict().items() if t.is_floating_point()]
+    if [(name, shape) for name, shape, _ in header.tensors] != slots:
         raise UsageError(f"{path} holds shares of another architecture than this model's")
-    at, made = 0, {}
+    terms, at, made = session.protocol.terms, 0, {}
     for name, shape, fraction in header.tensors:
-        size = int(np.prod(shape, dtype=int))
-        rows = words[at : at + terms * size].reshape(terms, *shape)
-        at += terms * size
+        size = terms * math.prod(shape)
+        rows = words[at : at + size].reshape(terms, *shape)
         made[name] = session.array([np.array(row) for row in rows], fraction)
+        at += size
     session.replace(model, made)
     return header
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file that only its owner may read, and put it in place whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except OSError:
-        beside.unlink(missing_ok=True)
-        raise
 
 
 def _split(path: Path) -> tuple[Header, bytes, bytes, bytes]:
@@ -199,4 +208,3 @@ def _secret(session: Session, t: SecretTensor) -> SecretArray[Any]:
     if isinstance(value, SecretArray):
         return value
     return constant(session.protocol, value)  # such as a running mean that no step has moved yet
-

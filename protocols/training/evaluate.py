@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 import torch
 
 from mpc.errors import UsageError
-from protocols import functions as F
+from protocols.functions.extremes import one_hot_winner, tournament
 from protocols.nn import Session
 from protocols.nn.tensor import SecretTensor
 from protocols.secret import SecretArray, stack
@@ -41,14 +43,32 @@ class Evaluation:
         """Share of studies whose predicted class is the true one."""
         return float(np.trace(self.confusion) / max(self.confusion.sum(), 1))
 
+    def auc_interval(self, confidence: float = 0.95) -> tuple[float, float, float] | None:
+        """The area under the ROC curve and its confidence interval, from the area and the counts alone.
 
-def evaluate(session: Session, logits: SecretTensor, targets: SecretTensor) -> Evaluation:
+        Hanley and McNeil, Radiology 143 (1982); cut to [0, 1]. None if there is no area.
+        """
+        if self.auc is None:
+            return None
+        a, (n, m) = self.auc, (int(c) for c in self.confusion.sum(1))
+        both_higher, both_lower = a / (2 - a), 2 * a * a / (1 + a)
+        variance = (
+            a * (1 - a) + (m - 1) * (both_higher - a * a) + (n - 1) * (both_lower - a * a)
+        ) / (m * n)
+        reach = NormalDist().inv_cdf(0.5 + confidence / 2) * math.sqrt(max(variance, 0.0))
+        return a, max(0.0, a - reach), min(1.0, a + reach)
+
+
+def evaluate(
+    session: Session, logits: SecretTensor, targets: SecretTensor, *, curve: bool = True
+) -> Evaluation:
     """Confusion matrix, and for two classes the ROC curve and its area.
 
     Args:
         session: computes.
         logits: [n, classes], secret.
         targets: one-hot labels, [n, classes], secret.
+        curve: whether the ROC curve is wanted.
 
     What is opened: the counts in `Evaluation`, each a sum over all n studies.
     """
@@ -56,10 +76,10 @@ def evaluate(session: Session, logits: SecretTensor, targets: SecretTensor) -> E
     n, classes = scores.shape
     if n == 0:
         raise UsageError("no study to evaluate on: the test set is empty")
-    _, won = F.tournament(scores.transpose(1, 0))
-    ones = F.one_hot_winner(won)
+    _, won = tournament(scores.transpose(1, 0))
+    ones = one_hot_winner(won)
     confusion = _open(session, truth.transpose(1, 0) @ ones.transpose(1, 0), "confusion matrix")
-    if classes != 2:
+    if classes != 2 or not curve:
         return Evaluation(confusion)
     margin = scores[:, 1] - scores[:, 0]
     thresholds = _thresholds()

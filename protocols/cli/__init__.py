@@ -1,0 +1,96 @@
+"""The command `radmpc`: train, infer, open, phantom, protocols, doctor, demo."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mpc import __version__
+from mpc.errors import UsageError
+from protocols.cli.console import complain
+from protocols.cli.demo import demo
+from protocols.cli.doctor import doctor
+from protocols.cli.infer import infer
+from protocols.cli.release import release
+from protocols.cli.start import USAGE, start
+from protocols.cli.table import protocols_table
+from protocols.cli.train import train
+from protocols.radiology.phantom import write_cohort
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns an exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    options = _parser().parse_args(given)
+    try:
+        return _dispatch(options, given)
+    except UsageError as error:
+        complain(str(error))
+        return USAGE
+    except BrokenPipeError:
+        return 0
+
+
+def _dispatch(options: argparse.Namespace, given: Sequence[str]) -> int:
+    match options.command:
+        case "train":
+            return start(options.job, train, given)
+        case "infer":
+            return start(options.job, infer, given)
+        case "open":
+            return start(options.job, lambda run: release(run, options.to), given)
+        case "phantom":
+            folders = write_cohort(
+                options.folder,
+                sites=tuple(options.sites.split(",")),
+                patients=options.patients,
+                size=options.size,
+                seed=options.seed,
+            )
+            for name, folder in folders.items():
+                print(f"{name}: {len(list(folder.glob('*.dcm')))} studies in {folder}")
+            return 0
+        case "protocols":
+            print(protocols_table())
+            return 0
+        case "doctor":
+            return doctor()
+        case _:
+            return demo(options.folder, small=options.small)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="radmpc",
+        description="Train and run a radiology CNN on secret-shared DICOM images.",
+    )
+    parser.add_argument("--version", action="version", version=f"radmpc {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    for name, text in (
+        ("train", "train a model among the sites of a job"),
+        ("infer", "classify each site's new studies; results go to that site alone"),
+        ("open", "release a trained model to one site, as a PyTorch state dict"),
+    ):
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("job", type=Path, metavar="JOB.toml")
+        if name == "open":
+            command.add_argument("--to", required=True, metavar="SITE", help="who gets it")
+
+    phantom = commands.add_parser("phantom", help="write a reproducible cohort of CT-like files")
+    phantom.add_argument("folder", type=Path)
+    phantom.add_argument("--sites", default="north,south,west", help="names, with commas between")
+    phantom.add_argument("--patients", type=int, default=80, help="at each site (default 80)")
+    phantom.add_argument("--size", type=int, default=64, help="pixels a side (default 64)")
+    phantom.add_argument("--seed", type=int, default=0, help="the same seed writes the same files")
+
+    commands.add_parser("protocols", help="what each protocol assumes, withstands and costs")
+    commands.add_parser("doctor", help="what this machine has: versions, MPI, cores, GPU, decoders")
+    show = commands.add_parser("demo", help="the whole job on a phantom cohort, on this machine")
+    show.add_argument("folder", type=Path, nargs="?", default=Path("demo"))
+    show.add_argument("--small", action="store_true", help="fewer patients and epochs, for tests")
+    return parser

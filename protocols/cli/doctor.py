@@ -1,0 +1,99 @@
+"""`radmpc doctor`: what this machine has, what is missing, and what to do about it."""
+
+from __future__ import annotations
+
+import ctypes.util
+import importlib.metadata
+import os
+import subprocess
+from collections.abc import Iterator
+
+from pydicom.pixels import get_decoder
+from pydicom.uid import (
+    JPEG2000,
+    UID,
+    ExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGLossless,
+    JPEGLSLossless,
+    RLELossless,
+)
+
+from kernels import native
+from mpc.errors import UsageError
+from mpc.launch import mpirun
+from protocols.cli.manifest import versions
+
+TRANSFER_SYNTAXES = (
+    ExplicitVRLittleEndian,
+    RLELossless,
+    JPEGBaseline8Bit,
+    JPEGLossless,
+    JPEGLSLossless,
+    JPEG2000Lossless,
+    JPEG2000,
+)
+Finding = tuple[bool, str, str]  # good, what, what was found or what to do
+
+
+def doctor() -> int:
+    """Print what was found; returns 0 if nothing that is needed is missing."""
+    healthy = True
+    for good, what, found in findings():
+        healthy &= good
+        print(f"{'ok     ' if good else 'MISSING'}  {what}: {found}")
+    return 0 if healthy else 1
+
+
+def findings() -> Iterator[Finding]:
+    """Each thing looked at: whether it will do, what it is, what was found."""
+    for name, version in versions().items():
+        yield True, name, version
+    yield True, "cores", f"{os.cpu_count()}, {native.threads()} kernel threads if alone"
+    yield True, "instruction set", native.instruction_set()
+    yield _mpi()
+    yield True, "GPU", _gpu()
+    yield from _decoders()
+    yield from _names()
+
+
+def _mpi() -> Finding:
+    try:
+        line, environment = mpirun(3, ["-c", "from mpi4py import MPI; MPI.COMM_WORLD.Barrier()"])
+    except UsageError as error:
+        return False, "mpirun", str(error)
+    try:
+        ran = subprocess.run(line, env=environment, capture_output=True, timeout=60, check=False)
+    except subprocess.TimeoutExpired:
+        return False, "mpirun", "three ranks did not meet within 60 s"
+    if ran.returncode:
+        lines = ran.stderr.decode(errors="replace").strip().splitlines()
+        return False, "mpirun", f"three ranks did not start: {lines[-1] if lines else 'no message'}"
+    return True, "mpirun", f"{line[0]}, three ranks met"
+
+
+def _gpu() -> str:
+    if ctypes.util.find_library("cuda") is None:
+        return "no CUDA driver; everything runs on the CPU"
+    return "a CUDA driver is here; this version computes on the CPU"
+
+
+def _decoders() -> Iterator[Finding]:
+    for uid in TRANSFER_SYNTAXES:
+        decoder = get_decoder(UID(uid))
+        found = ", ".join(decoder.available_plugins)
+        yield True, f"DICOM {uid.name}", found or "no decoder: pip install 'radmpc[dicom]'"
+
+
+def _names() -> Iterator[Finding]:
+    """The three packages have general names: nobody else's may stand in this environment."""
+    owners = importlib.metadata.packages_distributions()
+    for package in ("kernels", "mpc", "protocols"):
+        others = sorted(set(owners.get(package, [])) - {"radmpc"})
+        if others:
+            yield (
+                False,
+                f"package {package}",
+                f"also installed by {', '.join(others)}: give radmpc an environment of its own",
+            )
