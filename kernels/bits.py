@@ -1,0 +1,79 @@
+"""Bit planes: 64 elements' worth of one bit in a word, so that one AND is 64 ANDs.
+
+Planes are uint64[k, ceil(n / 64)]: bit e of word w of plane j is bit j of element 64 w + e. Padding
+bits are zero.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kernels import _native
+from kernels.array import WORD, Array, require, require_shape, require_target
+
+
+def words(n: int) -> int:
+    """How many words one plane of n elements has."""
+    return -(-n // 64)
+
+
+def to_planes(x: Array, k: int, first: int = 0) -> Array:
+    """Bits first .. first + k - 1 of the elements of x, as planes uint64[k, words(x.size)].
+
+    x may have any shape and is flattened. One pass.
+    Raises TypeError unless x is uint64, ValueError where first + k passes 64.
+    """
+    require(x)
+    if k < 0 or first < 0 or first + k > 64:
+        raise ValueError(f"a word has no bits {first} to {first + k - 1}")
+    planes = np.empty((k, words(x.size)), WORD)
+    _native.to_planes(planes, np.ascontiguousarray(x).reshape(-1), first)
+    return planes
+
+
+def from_planes(planes: Array, n: int) -> Array:
+    """The n elements whose bit j is plane j, as uint64[n]; bits without a plane are zero.
+
+    Raises ValueError unless planes has at most 64 rows and words(n) columns.
+    """
+    require(planes)
+    if planes.ndim != 2 or planes.shape[0] > 64 or n < 0 or planes.shape[1] != words(n):
+        raise ValueError(f"planes of {n} elements are [at most 64, {words(n)}], not {planes.shape}")
+    x = np.empty(n, WORD)
+    _native.from_planes(x, np.ascontiguousarray(planes))
+    return x
+
+
+def conj_to(out: Array, a0: Array, a1: Array, b0: Array, b1: Array) -> None:
+    """In place, out ^= (a0 & (b0 ^ b1)) ^ (a1 & b0): one party's term of a replicated AND.
+
+    All uint64 of one shape. One pass. Raises TypeError for other dtypes, ValueError for shapes.
+    """
+    require(out, a0, a1, b0, b1)
+    require_target(out)
+    for name, a in (("a0", a0), ("a1", a1), ("b0", b0), ("b1", b1)):
+        require_shape(name, a, out.shape)
+    _native.conj_to(out, *map(np.ascontiguousarray, (a0, a1, b0, b1)))
+
+
+def carry_step(g0: Array, g1: Array, p0: Array, p1: Array, g_out: Array, p_out: Array) -> None:
+    """One level of a carry tree: neighbours (generate, propagate) merged, one party's part.
+
+    g0, g1 and p0, p1 are uint64[m, W], the two terms a party holds of each plane. With h = m // 2
+    and (lo, hi) = (2i, 2i + 1), its term of `g[hi] ^ p[hi] & g[lo]` is XORed onto g_out[i], and
+    its term of `p[hi] & p[lo]` onto p_out[i - 1] for i >= 1: the lowest pair needs no propagate.
+    g_out is [h, W] and p_out [h - 1, W]; both come filled with masks. An odd last plane is left to
+    the caller.
+    One pass. Raises TypeError for other dtypes, ValueError for shapes that do not fit.
+    """
+    require(g0, g1, p0, p1, g_out, p_out)
+    if g0.ndim != 2:
+        raise ValueError(f"carry_step takes planes [m, W], not shape {g0.shape}")
+    h, width = g0.shape[0] // 2, g0.shape[1]
+    for name, a in (("g1", g1), ("p0", p0), ("p1", p1)):
+        require_shape(name, a, g0.shape)
+    require_shape("g_out", g_out, (h, width))
+    require_shape("p_out", p_out, (max(h - 1, 0), width))
+    require_target(g_out)
+    require_target(p_out)
+    _native.carry_step(g_out, p_out, *map(np.ascontiguousarray, (g0, g1, p0, p1)))

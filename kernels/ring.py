@@ -1,0 +1,100 @@
+"""Element-wise arithmetic mod 2^64: the product, and the fused steps of truncation and selection.
+
+Each function here is one pass over memory; what it computes is written out in `kernels.reference`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kernels import _native
+from kernels.array import (
+    RING_DTYPES,
+    WORD,
+    Array,
+    Shape,
+    require,
+    require_shape,
+    require_target,
+)
+from kernels.bilinear import Bilinear
+
+_NARROW = tuple(np.dtype(t) for t in (np.uint8, np.uint16, np.uint32, np.uint64))
+
+
+def _product_shape(x: Shape, y: Shape) -> Shape:
+    try:
+        return np.broadcast_shapes(x, y)
+    except ValueError:
+        raise ValueError(f"multiply: shapes {x} and {y} do not broadcast") from None
+
+
+def _multiply_add(out: Array, x: Array, y: Array) -> None:
+    require(out, x, y, dtypes=RING_DTYPES)
+    require_shape("multiply: out", out, _product_shape(x.shape, y.shape))
+    require_target(out)
+    _native.multiply_add(out, np.broadcast_to(x, out.shape), np.broadcast_to(y, out.shape))
+
+
+def _multiply_cross(out: Array, x0: Array, x1: Array, y0: Array, y1: Array) -> None:
+    require(out, x0, x1, y0, y1, dtypes=RING_DTYPES)
+    require_shape("multiply: x1", x1, x0.shape)
+    require_shape("multiply: y1", y1, y0.shape)
+    require_shape("multiply: out", out, _product_shape(x0.shape, y0.shape))
+    require_target(out)
+    _native.multiply_cross(out, *(np.broadcast_to(a, out.shape) for a in (x0, x1, y0, y1)))
+
+
+multiply = Bilinear("multiply", _product_shape, _multiply_add, _multiply_cross)
+
+
+def _require_fraction(fraction: int) -> None:
+    if not 1 <= fraction <= 62:
+        raise ValueError(f"a truncation drops 1 to 62 bits, not {fraction}")
+
+
+def truncation_public(c: Array, rho: Array, mu: Array, fraction: int) -> Array:
+    """(c >> f) - (2^62 >> f) - rho + ((1 - msb(c)) * mu << (64 - f)), for an opened masked value c.
+
+    All uint64 of one shape; a new array is returned. One pass.
+    Raises TypeError for other dtypes, ValueError for other shapes or a fraction outside 1..62.
+    """
+    require(c, rho, mu)
+    return _truncate(_native.truncation_public, c, rho, mu, fraction)
+
+
+def truncation_private(c: Array, rho: Array, mu: Array, fraction: int) -> Array:
+    """((1 - msb(c)) * mu << (64 - f)) - rho: the share of the evaluator that adds nothing public.
+
+    c and rho are uint64; mu may be any unsigned dtype: only its low f bits matter. One pass.
+    Raises TypeError for other dtypes, ValueError for other shapes or a fraction outside 1..62.
+    """
+    require(c, rho)
+    require(mu, dtypes=_NARROW)
+    return _truncate(_native.truncation_private, c, rho, mu, fraction)
+
+
+def _truncate(kernel: _native.Truncation, c: Array, rho: Array, mu: Array, fraction: int) -> Array:
+    _require_fraction(fraction)
+    require_shape("rho", rho, c.shape)
+    require_shape("mu", mu, c.shape)
+    out = np.empty(c.shape, WORD)
+    kernel(out, fraction, *map(np.ascontiguousarray, (c, rho, mu)))
+    return out
+
+
+def select_term(c: Array, x: Array, x1: Array, beta: Array, w: Array) -> Array:
+    """Return c * x + (1 - 2c) * (beta * x1 + w): an evaluator's part of a selection by bits c.
+
+    x, x1, beta, w are uint64[n]; c is one bit plane, uint64[ceil(n / 64)]. One pass.
+    Raises TypeError for other dtypes, ValueError for sizes that do not fit.
+    """
+    require(c, x, x1, beta, w)
+    if x.ndim != 1:
+        raise ValueError(f"select_term takes flat arrays, not shape {x.shape}")
+    require_shape("c", c, (-(-x.size // 64),))
+    for name, a in (("x1", x1), ("beta", beta), ("w", w)):
+        require_shape(name, a, x.shape)
+    out = np.empty(x.shape, WORD)
+    _native.select_term(out, *map(np.ascontiguousarray, (c, x, x1, beta, w)))
+    return out
