@@ -35,7 +35,7 @@ class Curve:
     def __call__(self, t: Array) -> Array:
         """The polynomial itself, in floating point."""
         u = (np.asarray(t) - self.limit / 2) / 2**self.shrink
-        total = np.zeros_like(u)
+        total: Array = np.zeros_like(u)
         for c in reversed(self.coefficients):
             total = total * u + c
         return total

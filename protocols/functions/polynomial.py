@@ -223,7 +223,8 @@ class Quartic:
         """The polynomial itself, in floating point."""
         u = self.slope / 2**SLOPE * (m - 1.5)
         c0, c1, c2, c3 = self.low
-        return np.ldexp(c0 + u * (c1 + u * (c2 + u * (c3 + u * self.sign))), self.scale)
+        value: Array = c0 + u * (c1 + u * (c2 + u * (c3 + u * self.sign)))
+        return value * 2.0**self.scale
 
 
 def quartics(

@@ -20,7 +20,7 @@ from protocols.secret import FRACTION, SecretArray
 INVERSE = Quartic(6085, -1, 1, (1.3333330512, -1.1913369890, 1.0692584671, -1.1144611411))
 INVERSE_ROOT = Quartic(4625, -1, 1, (1.6330101285, -0.9620405093, 0.8498880212, -0.9422448045))
 ROOT = Quartic(3136, -1, -1, (2.4494812685, 2.1324005406, -0.9261018087, 0.8611308362))
-LOGARITHM = Quartic(5650, -2, -1, (1.6217924517, 3.8630782821, -1.8613742456, 1.3137041130))
+LOGARITHM = Quartic(4751, -1, -1, (0.8108962466, 2.2970310131, -1.3162295013, 1.1047432736))
 
 
 def reciprocal(
@@ -85,7 +85,7 @@ def log(x: SecretArray[Share], low: float = LOWEST, high: float = HIGHEST) -> Se
     Domain: low <= x <= high; by default all 0 < x < 2^30. For 0 it is some number about
     ln(low) - 2; for a negative x it means nothing.
     Error: 2^-12.
-    Cost under rep3: 22 rounds, 247.4 bytes a party for each element.
+    Cost under rep3: 22 rounds, 246.7 bytes a party for each element.
     """
     with x.protocol.scope("log"):
         n = normalise(x.at(FRACTION), low, high, zero=False)

@@ -1,0 +1,90 @@
+"""Declared costs are promises: what the meter sees is what the docstring says."""
+
+import numpy as np
+import pytest
+
+from mpc.launch import run_parties
+from protocols import functions
+from protocols.rep3 import Rep3Protocol
+from protocols.secret import constant
+
+COUNT = 640  # a multiple of 64, so that no plane is padded
+
+
+def after(function, slope):
+    """The slope of an array whose function was found before."""
+
+    def prepared(x):
+        function(x)
+        return lambda: slope(x)
+
+    return prepared
+
+
+def alone(function):
+    return lambda x: lambda: function(x)
+
+
+# name: (what to run, rounds, bytes of the three parties together for each element)
+COSTS = {
+    "reciprocal": (alone(functions.reciprocal), 24, 874.5),
+    "reciprocal in a window": (alone(lambda x: functions.reciprocal(x, 2**-8, 2**20)), 23, 790.75),
+    "rsqrt": (alone(functions.rsqrt), 24, 830.25),
+    "sqrt": (alone(functions.sqrt), 24, 826.25),
+    "divide": (alone(lambda x: functions.divide(x, x)), 26, 932.5),
+    "log": (alone(functions.log), 22, 740),
+    "exp": (alone(functions.exp), 22, 532.125),
+    "sigmoid": (alone(functions.sigmoid), 18, 600.625),
+    "tanh": (alone(functions.tanh), 18, 600.625),
+    "silu": (alone(functions.silu), 18, 628.375),
+    "silu_slope": (alone(functions.silu_slope), 20, 660.625),
+    "silu_slope after silu": (after(functions.silu, functions.silu_slope), 6, 156.25),
+    "softplus": (alone(functions.softplus), 16, 568.375),
+    "erf": (alone(functions.erf), 18, 600.625),
+    "gelu": (alone(functions.gelu), 16, 568.375),
+    "gelu_slope": (alone(functions.gelu_slope), 18, 600.625),
+    "gelu_slope after gelu": (after(functions.gelu, functions.gelu_slope), 4, 96.25),
+    "softmax": (alone(functions.softmax), 83, 735.9375),
+    "log_softmax": (alone(functions.log_softmax), 80, 671.1375),
+    "log_softmax_and_softmax": (alone(functions.log_softmax_and_softmax), 83, 750.7375),
+}
+
+
+def metered(prepare, shape):
+    """Rounds at each party, and bytes of all, while the prepared function runs."""
+
+    def program(party):
+        p = Rep3Protocol(party)
+        run = prepare(constant(p, np.linspace(0.5, 7.5, COUNT).reshape(shape)))
+        rounds, sent = party.meter.total.rounds, party.meter.total.sent_bytes
+        run()
+        return party.meter.total.rounds - rounds, party.meter.total.sent_bytes - sent
+
+    seen = run_parties(3, program)
+    return {rounds for rounds, _ in seen}, sum(sent for _, sent in seen)
+
+
+@pytest.mark.parametrize("name", COSTS)
+def test_the_declared_cost_is_what_the_wire_saw(name):
+    prepare, rounds, element_bytes = COSTS[name]
+    seen_rounds, seen_bytes = metered(prepare, (64, 10) if "softmax" in name else (COUNT,))
+    assert seen_rounds == {rounds}
+    assert seen_bytes == element_bytes * COUNT
+
+
+@pytest.mark.parametrize("name", COSTS)
+def test_the_docstring_quotes_the_declared_cost(name):
+    _, rounds, element_bytes = COSTS[name]
+    said = " ".join(getattr(functions, name.split()[0]).__doc__.split())
+    assert f"{rounds} rounds, {element_bytes / 3:.1f} bytes" in said
+
+
+def test_what_a_function_does_is_metered_under_its_name():
+    def program(party):
+        x = constant(Rep3Protocol(party), np.ones(64))
+        functions.log(functions.exp(x))
+        return party.meter.operations
+
+    for operations in run_parties(3, program):
+        assert operations["exp"].rounds == 22
+        assert operations["log"].rounds == 22
