@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 from benchmarks.cases import CASES
+from benchmarks.peers.beside import SHARED, as_json, side_by_side
+from benchmarks.peers.chart import draw
 from benchmarks.runner import Result, run
 from mpc.launch import mpirun, run_under_mpi, under_mpirun
 from mpc.party import Party
@@ -24,10 +26,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--batch", type=int, help="another batch than the case's own")
     parser.add_argument("--repeats", type=int, help="another number of repeats")
     parser.add_argument("--width", type=int, default=64, help="bits of a comparison (default 64)")
+    parser.add_argument("--peers", action="store_true", help="run each peer beside ours")
+    parser.add_argument(
+        "--sittings", type=int, default=2, help="with --peers: how often (default 2)"
+    )
+    parser.add_argument("--chart", type=Path, help="with --peers: draw the table there")
     options = parser.parse_args(arguments)
     unknown = sorted(set(options.cases) - set(CASES))
     if unknown:
         parser.error(f"no case {', '.join(unknown)}: choose from {', '.join(CASES)}")
+    if options.peers:
+        return _beside(options)
     names = options.cases or list(CASES)
     if not under_mpirun():
         passed = sys.argv[1:] if arguments is None else arguments
@@ -57,9 +66,21 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def _beside(options: argparse.Namespace) -> int:
+    rows = side_by_side(options.cases or SHARED, options.sittings)
+    if options.json:
+        options.json.write_text(json.dumps(as_json(rows), indent=2) + "\n")
+    if options.chart:
+        draw(rows, options.chart)
+    return 0
+
+
 def format_row(row: Result, *, first: bool) -> str:
     """One line of the table, under its head if it is the first."""
-    head = f"{'case':12} {'protocol':8} {'batch':>5} {'seconds':>9} {'rounds':>7} {'MB a party':>11} {'peak MiB':>9}\n"
+    head = (
+        f"{'case':12} {'protocol':8} {'batch':>5} {'seconds':>9} {'rounds':>7} "
+        f"{'MB a party':>11} {'peak MiB':>9}\n"
+    )
     line = (
         f"{row.case:12} {row.protocol:8} {row.batch or '':>5} {row.seconds:9.4f} {row.rounds:7d} "
         f"{row.bytes_per_party / 1e6:11.2f} {row.peak_mib:9.0f}"

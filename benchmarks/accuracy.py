@@ -1,7 +1,7 @@
-"""python -m benchmarks.accuracy FILE.npz: the same training in the clear and on shares, side by side.
+"""python -m benchmarks.accuracy FILE.npz: the same training in the clear and on shares.
 
-Same initial weights, order and batches; what differs is fixed point, its rounding, and the approximations. The file
-is MedMNIST's format with two classes or more. Starts its own ranks.
+Same initial weights, order and batches; what differs is fixed point, its rounding, and the
+approximations. The file has MedMNIST's format. Starts its own ranks.
 """
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     rows: list[dict[str, object]] = []
     for seed in options.seeds:
-        training = Training(epochs=options.epochs, batch=options.batch, rate=options.rate, seed=seed)
+        training = Training(
+            epochs=options.epochs, batch=options.batch, rate=options.rate, seed=seed
+        )
         if options.clear_only:
             rows.append({"seed": seed} | in_the_clear(options.model, data, training))
             print(rows[-1], flush=True)

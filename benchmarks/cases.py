@@ -1,4 +1,4 @@
-"""The shared workloads. Each case says what is timed; everything before the returned function is not."""
+"""The shared workloads. Each says what is timed; what comes before the returned function is not."""
 
 from __future__ import annotations
 

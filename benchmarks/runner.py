@@ -1,4 +1,4 @@
-"""Timing of a case at one rank: a warm-up, then repeats between barriers; medians, and what the meter saw in one."""
+"""Timing of a case at one rank: a warm-up, then repeats between barriers, and what one repeat sent."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from protocols.nn import Session
 
 @dataclass(frozen=True)
 class Result:
-    """One row: seconds are a median over repeats, bytes the mean over the parties of what each sends."""
+    """One row: seconds are a median over repeats, bytes what each party sends on average."""
 
     case: str
     protocol: str

@@ -1,0 +1,1 @@
+"""Other toolkits on the same workloads, each in its own environment, beside ours in one sitting."""

@@ -1,0 +1,134 @@
+"""Ours and theirs alternately, in one sitting on one machine: `python -m benchmarks --peers`.
+
+Each peer and each case runs in a process of its own, one after the other, never two at once; then
+all of it again. Kept is the best of each, since what disturbs a run only ever makes it slower.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from benchmarks.cases import CASES
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+LIMIT_S = 900.0
+SHARED = ("matmul1024", "relu1M", "mul1M", "cnn", "cnntrain", "resnet")
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A toolkit as it is run here: its environment, our program for it, and its setting."""
+
+    name: str
+    environment: str
+    program: str
+    setting: str
+
+    @property
+    def python(self) -> Path:
+        """The interpreter of its environment."""
+        return ROOT / ".peers" / self.environment / "bin" / "python"
+
+    def seconds(self, case: str, batch: int) -> float | None:
+        """Best time of a case, or None if it could not be run."""
+        line = [str(self.python), str(HERE / self.program), self.setting, case, str(batch)]
+        try:
+            ran = subprocess.run(line, capture_output=True, timeout=LIMIT_S, check=False)
+        except subprocess.TimeoutExpired:
+            return None
+        rows = [r for r in ran.stdout.decode(errors="replace").splitlines() if r.startswith("{")]
+        return float(json.loads(rows[-1])["seconds"]) if rows else None
+
+
+PEERS = (
+    Peer("CrypTen 2PC", "crypten", "crypten_peer.py", "2"),
+    Peer("CrypTen 3PC", "crypten", "crypten_peer.py", "3"),
+    Peer("SPU aby3 3PC", "spu", "spu_peer.py", "aby3"),
+    Peer("SPU semi2k 2PC", "spu", "spu_peer.py", "semi2k"),
+)
+
+
+@dataclass
+class Row:
+    """One case: our best seconds, and each peer's."""
+
+    case: str
+    batch: int
+    ours: float
+    rounds: int
+    bytes_per_party: int
+    peers: dict[str, float | None]
+
+    @property
+    def fastest(self) -> tuple[str, float] | None:
+        """The fastest peer that ran."""
+        ran = [(name, s) for name, s in self.peers.items() if s is not None]
+        return min(ran, key=lambda pair: pair[1]) if ran else None
+
+
+def ours(case: str) -> dict[str, float]:
+    """Our own row of a case, from ranks of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "rows.json"
+        line = [sys.executable, "-m", "benchmarks", case, "--json", str(out)]
+        subprocess.run(line, stdout=subprocess.DEVNULL, check=True, cwd=ROOT)
+        row: dict[str, float] = json.loads(out.read_text())[0]
+        return row
+
+
+def side_by_side(cases: Sequence[str], sittings: int) -> list[Row]:
+    """Every case, ours and each peer's, alternately, as often as asked for."""
+    missing = [p for p in PEERS if not p.python.exists()]
+    if missing:
+        names = ", ".join(sorted({p.environment for p in missing}))
+        print(f"not set up: {names}; run ./scripts/peers", file=sys.stderr)
+    present, rows = [p for p in PEERS if p.python.exists()], {}
+    for sitting in range(sittings):
+        for case in cases:
+            mine = ours(case)
+            row = rows.setdefault(
+                case,
+                Row(
+                    case,
+                    CASES[case].batch,
+                    mine["best"],
+                    int(mine["rounds"]),
+                    int(mine["bytes_per_party"]),
+                    {p.name: None for p in PEERS},
+                ),
+            )
+            row.ours = min(row.ours, mine["best"])
+            for peer in present:
+                found = peer.seconds(case, row.batch)
+                before = row.peers[peer.name]
+                if found is not None:
+                    row.peers[peer.name] = found if before is None else min(found, before)
+            print(format_row(row) + f"   (sitting {sitting + 1})", flush=True)
+    return list(rows.values())
+
+
+def format_row(row: Row) -> str:
+    """One line: ours, each peer, and the ratio to the fastest."""
+    theirs = "  ".join(
+        f"{name} {'-' if s is None else f'{s:.3f}'}" for name, s in row.peers.items()
+    )
+    fastest = row.fastest
+    ratio = f"{fastest[1] / row.ours:.1f}x faster than {fastest[0]}" if fastest else "no peer ran"
+    return f"{row.case:12} ours {row.ours:.4f}  {theirs}  {ratio}"
+
+
+def as_json(rows: Sequence[Row]) -> list[dict[str, object]]:
+    """Plain values, with the ratio."""
+    made: list[dict[str, object]] = []
+    for row in rows:
+        fastest = row.fastest
+        ratio = None if fastest is None else row.ours / fastest[1]
+        made.append(asdict(row) | {"ratio_to_fastest_peer": ratio})
+    return made
