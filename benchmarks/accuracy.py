@@ -38,7 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--model", default="radcnn")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--rate", type=float, default=0.03)
+    parser.add_argument("--rate", type=float, default=0.05)
+    parser.add_argument("--momentum", type=float, default=0.0)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--json", type=Path)
     parser.add_argument("--clear-only", action="store_true", help="only the training in the clear")
@@ -55,21 +56,26 @@ def main(arguments: list[str] | None = None) -> int:
     rows: list[dict[str, object]] = []
     for seed in options.seeds:
         training = Training(
-            epochs=options.epochs, batch=options.batch, rate=options.rate, seed=seed
+            epochs=options.epochs,
+            batch=options.batch,
+            rate=options.rate,
+            momentum=options.momentum,
+            seed=seed,
         )
         if options.clear_only:
             rows.append({"seed": seed} | in_the_clear(options.model, data, training))
             print(rows[-1], flush=True)
             continue
 
-        def program(party: Party, training: Training = training) -> dict[str, object]:
-            return on_shares(party, options.model, data, training)
+        def program(party: Party, training: Training = training) -> tuple[int, dict[str, object]]:
+            return party.rank, on_shares(party, options.model, data, training)
 
-        secure = run_under_mpi(program, parties=PARTIES)
-        clear = in_the_clear(options.model, data, training)
-        rows.append({"seed": seed, "clear": clear, "shares": secure})
-        print_row(seed, clear, secure)
-    if options.json:
+        rank, secure = run_under_mpi(program, parties=PARTIES)
+        if rank == 0:
+            clear = in_the_clear(options.model, data, training)
+            rows.append({"seed": seed, "clear": clear, "shares": secure})
+            print_row(seed, clear, secure)
+    if options.json and rows:
         options.json.write_text(json.dumps(rows, indent=2) + "\n")
     return 0
 

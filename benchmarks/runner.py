@@ -1,4 +1,4 @@
-"""Timing of a case at one rank: a warm-up, then repeats between barriers, and what one repeat sent."""
+"""Timing of a case at one rank: a warm-up, repeats between barriers, and what one repeat sent."""
 
 from __future__ import annotations
 
