@@ -1,7 +1,8 @@
 """Randomness that parties hold in common without sending it: pairwise keys of three parties.
 
-Key k_i is held by party i and the party before it, like the term x_i of a replicated sharing. A word drawn from k_i
-is uniform to the one party that lacks the key. (Araki, Furukawa, Lindell, Nof, Ohara, CCS 2016, section 2.)
+Key k_i is held by party i and the party before it, like the term x_i of a replicated sharing. A
+word drawn from k_i is uniform to the one party that lacks the key. (Araki, Furukawa, Lindell, Nof,
+Ohara, CCS 2016, section 2.)
 """
 
 from __future__ import annotations

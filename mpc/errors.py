@@ -1,7 +1,8 @@
 """Everything radmpc raises on purpose, in one small tree.
 
-A message gives step, rank, shape and counts. It never holds a share, a seed, a pixel or a header field.
-After a `PeerError` or `CheatingDetected` the session is closed for good: nothing is retried on the same streams.
+A message gives step, rank, shape and counts. It never holds a share, a seed, a pixel or a header
+field. After a `PeerError` or `CheatingDetected` the session is closed for good: nothing is retried
+on the same streams.
 """
 
 

@@ -12,7 +12,8 @@ import sys
 import sysconfig
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TypeVar
@@ -38,11 +39,19 @@ def run_parties(
     seeds: Sequence[bytes] | None = None,
     deadline_s: float = 120.0,
 ) -> list[T]:
-    """Run a program at `size` parties, each a thread of this process, and return their results by rank.
+    """Run a program at `size` parties, each a thread of this process; returns results by rank.
 
-    If a party raises, the others end too, and what it raised is raised here; a `PeerError`, which tells of another
-    party's trouble, only when nobody raised anything else.
+    If a party raises, the others end too, and what it raised is raised here. A `PeerError`, which
+    tells of another party's trouble, is raised only when nobody raised anything else, and a
+    `PeerLost`, which may only echo it, last of all.
+
+    Raises:
+        UsageError: no party, or another number of seeds than of parties.
     """
+    if size < 1:
+        raise UsageError(f"{size} parties: at least one is needed")
+    if seeds is not None and len(seeds) != size:
+        raise UsageError(f"{len(seeds)} seeds were given for {size} parties")
     hub = LocalHub(size)
     results: dict[int, T] = {}
     failures: list[BaseException] = []
@@ -53,7 +62,7 @@ def run_parties(
         )
         try:
             results[rank] = program(party)
-        except BaseException as error:  # noqa: BLE001  handed to the caller's thread below
+        except BaseException as error:  # handed to the caller's thread below
             failures.append(error)
             party.close("failed")
         else:
@@ -65,8 +74,13 @@ def run_parties(
     for thread in threads:
         thread.join()
     if failures:
-        raise next((e for e in failures if not isinstance(e, PeerError)), failures[0])
+        raise min(failures, key=_remoteness)  # the first of the nearest to the cause
     return [results[rank] for rank in range(size)]
+
+
+def _remoteness(error: BaseException) -> int:
+    """How far from its cause an error is: 0 the cause itself, 1 a peer's trouble, 2 an echo."""
+    return isinstance(error, PeerError) + isinstance(error, PeerLost)
 
 
 def under_mpirun() -> bool:
@@ -82,7 +96,11 @@ def run_under_mpi(
     names: Sequence[str] | None = None,
     threads: int | None = None,
 ) -> T:
-    """Run a program as this rank. If it raises, the peers are ended too, within seconds.
+    """Run a program as this rank.
+
+    If it raises, the peers that wait for this party, or come to, hear of it and end too. They are
+    told a `PeerError` in full and of any other error its kind alone. Follow with `abort_all` where
+    a peer might hang: leaving Python waits for every rank.
 
     Args:
         program: what this party does.
@@ -97,30 +115,34 @@ def run_under_mpi(
     from mpi4py import MPI  # importing it initialises MPI
 
     world = MPI.COMM_WORLD
-    if world.Get_size() != parties:
+    if (ranks := world.Get_size()) != parties:
         raise UsageError(
-            f"{world.Get_size()} ranks were started, but this job needs {parties}: mpirun -n {parties}"
+            f"{ranks} ranks were started, but this job needs {parties}: mpirun -n {parties}"
         )
+    if names is not None and len(names) != parties:
+        raise UsageError(f"{len(names)} names were given for {parties} parties")
     local = world.Split_type(MPI.COMM_TYPE_SHARED)
     native.threads(threads or max(1, native.threads() // local.Get_size()))
     local.Free()
     name = names[world.Get_rank()] if names else None
     party = Party(MpiTransport(world), deadline_s=deadline_s, name=name)
-    party.introduce()
-    _name_the_lost(party)
     try:
-        result = program(party)
+        party.introduce()
+        with _naming_the_lost(party):
+            result = program(party)
     except BaseException as error:
-        party.close(type(error).__name__)
+        party.close(str(error) if isinstance(error, PeerError) else type(error).__name__)
         raise
     party.close()
     return result
 
 
-def _name_the_lost(party: Party) -> None:
+@contextmanager
+def _naming_the_lost(party: Party) -> Iterator[None]:
     """When mpirun ends this rank because another died, say which one before going.
 
-    mpirun sends SIGTERM to the ranks that are left. Peers on this machine can be looked up by process id.
+    mpirun sends SIGTERM to the ranks that are left. Peers on this machine can be looked up by
+    process id. Cost: 1 round.
     """
     host = np.frombuffer(os.uname().nodename.encode()[:56].ljust(56, b"\0"), np.uint8)
     mine = np.concatenate([host, np.frombuffer(os.getpid().to_bytes(8, "little"), np.uint8)])
@@ -132,18 +154,25 @@ def _name_the_lost(party: Party) -> None:
     }
 
     def ended(_signal: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once: what follows is the way out
         gone = [
             party.names[rank] for rank, pid in here.items() if not Path(f"/proc/{pid}").exists()
         ]
         who = ", ".join(gone) if gone else "another party"
         raise PeerLost(f"{who} ended; this party ({party.name}) stops too")
 
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, ended)
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may handle signals
+        return
+    before = signal.signal(signal.SIGTERM, ended)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def abort_all(code: int = 1, *, after_s: float = 0.0) -> None:
-    """End every rank of this job. The last resort after an error, so that nobody waits for this rank.
+    """End every rank of this job: the last resort after an error, so that nobody waits for it.
 
     Args:
         code: exit code of the job.
@@ -158,7 +187,7 @@ def abort_all(code: int = 1, *, after_s: float = 0.0) -> None:
 
 
 def mpirun(parties: int, command: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """The command line and environment that start `parties` ranks of a Python command on this machine.
+    """The command line and environment that start `parties` ranks of a Python command here.
 
     Works as root and with more ranks than cores, where Open MPI refuses by default.
 

@@ -1,8 +1,8 @@
 """What a session costs: rounds, bytes in each direction and seconds, in all and by operation.
 
-Every round of a `Party` is counted here, and nowhere else. A place says where in a model one is ("features.0"), a scope
-what is being done ("relu"); scopes nest, and what happens is credited to the whole path ("features.0/relu/select"),
-so that the parts add up to the total.
+Every round of a `Party` is counted here, and nowhere else. A place says where in a model one is
+("features.0"), a scope what is being done ("relu"); scopes nest, and what happens is credited to
+the whole path ("features.0/relu/select"), so that the parts add up to the total.
 """
 
 from __future__ import annotations

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from mpc.errors import OutOfStep, PeerError
+from mpc.errors import OutOfStep, PeerError, UsageError
 from mpc.meter import Meter
 from mpc.prg import Stream, derive, fresh_seed
 from mpc.ring import WORD, Array, Shape
-from mpc.transport.base import Transport
+from mpc.transport.base import Transport, readable
+
+_NAME_BYTES = 64
+_RING: np.dtype[np.generic] = np.dtype(WORD)
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,7 @@ class Buffer:
     """What is expected from a peer: an array of this shape and type."""
 
     shape: Shape
-    dtype: np.dtype[np.generic] = np.dtype(WORD)
+    dtype: np.dtype[np.generic] = _RING
 
     @staticmethod
     def like(array: Array) -> Buffer:
@@ -33,8 +37,8 @@ class Party:
 
     Args:
         transport: this party's end of the wires.
-        seed: 32 bytes that everything random of this party is derived from. Leave it out: then it comes from the
-            operating system. Tests that compare transcripts pass one.
+        seed: 32 bytes that everything random of this party is derived from. Leave it out: then it
+            comes from the operating system. Tests that compare transcripts pass one.
         deadline_s: how long to wait for a peer in one round.
         name: what people call this party; peers learn it and use it in their errors.
     """
@@ -65,7 +69,10 @@ class Party:
         return [r for r in range(self.size) if r != self.rank]
 
     def seed(self, domain: str) -> bytes:
-        """A new seed of this party's own for a purpose. Asked again, it gives another: no two users share a stream."""
+        """A new seed of this party's own for a purpose.
+
+        Asked again, it gives another: no two users share a stream.
+        """
         self._given[domain] += 1
         return derive(self._seed, f"{domain}/{self._given[domain]}")
 
@@ -78,15 +85,21 @@ class Party:
         send: Mapping[int, Sequence[Array]],
         expect: Mapping[int, Sequence[Buffer]],
     ) -> dict[int, list[Array]]:
-        """One round: send arrays to peers, receive what they send. Every party takes part in every round.
+        """One round: send arrays to peers, receive what they send.
 
-        Cost: 1 round and the bytes of the arrays; metered here.
+        Every party takes part in every round. Cost: 1 round and the bytes of the arrays; metered
+        here.
 
         Raises:
             PeerError: a peer is lost or out of step. The party is closed from then on.
         """
         if self._closed is not None:
             raise PeerError(f"this party was closed at step {self._step}: {self._closed}")
+        strangers = {*send, *expect}.difference(self.others)
+        if strangers:
+            raise UsageError(f"party {self.rank} of {self.size} has no wire to {sorted(strangers)}")
+        if any(a.dtype.hasobject for arrays in send.values() for a in arrays):
+            raise UsageError("an array of Python objects cannot be sent")
         self._step += 1
         outgoing = {p: [np.ascontiguousarray(a) for a in arrays] for p, arrays in send.items()}
         incoming = {p: [np.empty(b.shape, b.dtype) for b in bs] for p, bs in expect.items()}
@@ -94,7 +107,7 @@ class Party:
             self.transport.exchange(self._step, outgoing, incoming, self.deadline_s)
         except PeerError as error:
             named = type(error)(self._with_names(str(error)))
-            self.close(str(named))
+            self._close(str(named), str(error))
             raise named from None
         self.meter.round(
             {p: sum(a.nbytes for a in arrays) for p, arrays in outgoing.items()},
@@ -104,11 +117,17 @@ class Party:
 
     def rotate(self, *arrays: Array) -> list[Array]:
         """Send arrays to the party before, receive the same from the party after. 1 round."""
+        if self.size == 1:
+            self.exchange({}, {})
+            return [a.copy() for a in arrays]
         before, after = (self.rank - 1) % self.size, (self.rank + 1) % self.size
         return self.exchange({before: arrays}, {after: [Buffer.like(a) for a in arrays]})[after]
 
     def broadcast(self, *arrays: Array) -> dict[int, list[Array]]:
-        """Send arrays to every peer, receive the same from each; the result includes one's own. 1 round."""
+        """Send arrays to every peer, receive the same from each. 1 round.
+
+        The result includes one's own.
+        """
         buffers = [Buffer.like(a) for a in arrays]
         heard = self.exchange({p: arrays for p in self.others}, {p: buffers for p in self.others})
         return heard | {self.rank: list(arrays)}
@@ -131,22 +150,40 @@ class Party:
             raise OutOfStep(message)
 
     def introduce(self) -> None:
-        """Tell every peer this party's name, for errors and reports. 1 round; names are public."""
-        mine = np.zeros(64, np.uint8)
-        encoded = self.name.encode()[:64]
+        """Tell every peer this party's name, for errors and reports. 1 round; names are public.
+
+        A peer may call itself anything: what does not print is left out, and a name that two
+        parties give, or that is none, is set apart by the rank.
+        """
+        mine = np.zeros(_NAME_BYTES, np.uint8)
+        encoded = self.name.encode(errors="replace")[:_NAME_BYTES]
         mine[: len(encoded)] = np.frombuffer(encoded, np.uint8)
-        for peer, (theirs,) in self.broadcast(mine).items():
-            text = theirs.tobytes().rstrip(b"\0").decode(errors="replace")
-            self.names[peer] = "".join(c for c in text if c.isprintable()) or f"party {peer}"
+        heard = self.broadcast(mine)
+        said = {peer: readable(theirs.tobytes()) for peer, (theirs,) in heard.items()}
+        given = Counter(said.values())
+        for peer, name in said.items():
+            default = f"party {peer}"
+            taken = given[name] > 1 or re.search(r"\bparty \d", name) is not None
+            if not name or name == default:
+                self.names[peer] = default
+            else:
+                self.names[peer] = f"{name}, rank {peer}" if taken else name
+        self.name = self.names[self.rank]
 
     def _with_names(self, message: str) -> str:
-        for rank, name in self.names.items():
-            if name != f"party {rank}":
-                message = message.replace(f"party {rank}", f"party {rank} ({name})")
-        return message
+        def named(match: re.Match[str]) -> str:
+            rank, default = int(match[1]), match[0]
+            name = self.names.get(rank, default)
+            return default if name == default else f"{default} ({name})"
+
+        return re.sub(r"\bparty (\d+)\b", named, message)
 
     def close(self, reason: str | None = None) -> None:
         """End this party's part. After an error it stays closed."""
+        self._close(reason, reason)
+
+    def _close(self, here: str | None, there: str | None) -> None:
+        """Close, with the reason as it is kept here and as the peers are told it."""
         if self._closed is None:
-            self._closed = reason or "finished"
-            self.transport.close(reason)
+            self._closed = here or "finished"
+            self.transport.close(there)

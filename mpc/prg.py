@@ -1,8 +1,9 @@
 """Seeds and streams: all randomness after the operating system's entropy is ChaCha20 (RFC 8439).
 
-A stream is (seed, domain) and a counter. The key is HKDF-SHA256 of the seed under the domain's name, so two purposes
-never share a key; each draw takes the next 96-bit nonce, so no block of a stream is produced twice. Two parties that
-hold the same seed draw the same values as long as they draw in the same order.
+A stream is (seed, domain) and a counter. The key is HKDF-SHA256 of the seed under the domain's
+name, so two purposes never share a key; each draw takes the next 96-bit nonce, so no block of a
+stream is produced twice. Two parties that hold the same seed draw the same values as long as they
+draw in the same order.
 """
 
 from __future__ import annotations
@@ -61,20 +62,27 @@ class Stream:
         return self.random(shape)
 
     def integers(self, below: int, n: int) -> Array:
-        """n uniform integers in [0, below), by rejection, so without bias."""
+        """n uniform integers in [0, below), by rejection, so without bias.
+
+        Raises:
+            UsageError: `below` is not between 1 and 2^64.
+        """
+        if not 1 <= below <= 2**64:
+            raise UsageError("integers are drawn below a number between 1 and 2^64")
         limit = (2**64 // below) * below
         kept = np.empty(0, WORD)
         while kept.size < n:
             words = self.random((n,))
             kept = np.concatenate([kept, words[words <= WORD(limit - 1)]])
-        return kept[:n] % WORD(below)
+        return kept[:n] if below == 2**64 else kept[:n] % WORD(below)
 
 
 class PairedStreams:
-    """Two streams with the same counter, whose difference is this party's term of a sharing of zero.
+    """Two streams with one counter; their difference is this party's term of a sharing of zero.
 
-    Party i holds the keys k_i and k_(i+1). Its term F(k_i) - F(k_(i+1)) looks uniform to everyone who lacks one of
-    the two keys, that is to each single other party, and the three terms add up to zero (Araki et al. 2016, fig. 1).
+    Party i holds the keys k_i and k_(i+1). Its term F(k_i) - F(k_(i+1)) looks uniform to everyone
+    who lacks one of the two keys, that is to each single other party, and the three terms add up to
+    zero (Araki et al. 2016, fig. 1).
     """
 
     def __init__(self, own: Stream, after: Stream) -> None:

@@ -45,8 +45,8 @@ class FixedPoint:
         """
         if 2 * self.fraction + self.integer > 62:
             raise NotOffered(
-                f"products of numbers with {self.fraction} fractional and {self.integer} integer bits "
-                f"need 2·{self.fraction} + {self.integer} <= 62 bits, or truncation could wrap"
+                f"products of numbers with {self.fraction} fractional and {self.integer} integer "
+                f"bits need 2·{self.fraction} + {self.integer} <= 62 bits, or truncation could wrap"
             )
         return self
 

@@ -1,6 +1,7 @@
-"""Share types: what one party holds of a secret. They are frozen and offer local maps only; nothing here sends.
+"""Share types: what one party holds of a secret.
 
-An array inside a share may be a ring array (the secret's own shape) or bit planes (`Bits`).
+They are frozen and offer local maps only; nothing here sends. An array inside a share may be a ring
+array (the secret's own shape) or bit planes (`Bits`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ LocalMap = Callable[..., Array]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plain:
-    """No sharing: the value itself. The clear interpreter's share, and what a public value becomes."""
+    """No sharing: the value itself, the clear interpreter's share."""
 
     value: Array
 
@@ -70,7 +71,8 @@ class Bits(Generic[Share]):
     """XOR-shared bits, packed in planes.
 
     Args:
-        planes: share of uint64[k, ceil(n/64)]; bit e of word w of a plane belongs to element 64w + e.
+        planes: share of uint64[k, ceil(n/64)]; bit e of word w of a plane belongs to element
+            64w + e.
         shape: shape of the array whose n elements have k bits each.
     """
 

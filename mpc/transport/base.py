@@ -23,7 +23,8 @@ class Transport(Protocol):
         Args:
             step: number of the round, the same at every party.
             send: arrays for each peer, C-contiguous; they may be changed once the call returns.
-            receive: buffers for each peer, filled in place; their shapes must be what the peer sends.
+            receive: buffers for each peer, filled in place; each has the size of what the peer
+                sends.
             deadline_s: longest wait.
 
         Raises:
@@ -33,3 +34,12 @@ class Transport(Protocol):
 
     def close(self, reason: str | None = None) -> None:
         """Give up the wires; with a reason, tell the others why if that is possible."""
+
+
+def readable(raw: bytes) -> str:
+    """Text from a peer, fit for a log: what is not UTF-8 or not printable is replaced or left out.
+
+    Line breaks, terminal escapes and marks that turn the direction of writing are not printable.
+    """
+    text = raw.rstrip(b"\0").decode(errors="replace")
+    return "".join(c for c in text if c.isprintable()).strip()

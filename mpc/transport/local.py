@@ -1,4 +1,4 @@
-"""Parties as threads of one process. The twin of the MPI transport for tests and for trying things out."""
+"""Parties as threads of one process: the MPI transport's twin, for tests and for trying out."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ class LocalTransport:
             self._hub.wires[self.rank, peer].put((step, [np.array(a, copy=True) for a in arrays]))
         until = time.monotonic() + deadline_s
         for peer, buffers in receive.items():
-            theirs, arrays = self._take(peer, step, until)
+            if not buffers:
+                continue
+            theirs, arrays = self._take(peer, step, until, deadline_s)
             if theirs != step:
                 raise OutOfStep(f"step {step}: party {peer} is at step {theirs}")
             sizes, expected = [a.nbytes for a in arrays], [b.nbytes for b in buffers]
@@ -52,17 +54,21 @@ class LocalTransport:
             for buffer, array in zip(buffers, arrays, strict=True):
                 buffer.reshape(-1).view(np.uint8)[:] = array.reshape(-1).view(np.uint8)
 
-    def _take(self, peer: int, step: int, until: float) -> _Message:
+    def _take(self, peer: int, step: int, until: float, deadline_s: float) -> _Message:
         wire = self._hub.wires[peer, self.rank]
         while True:
+            left = until - time.monotonic()
             try:
-                return wire.get(timeout=0.05)
+                return wire.get(timeout=max(0.0, min(0.05, left)))
             except queue.Empty:
                 if peer in self._hub.ended and wire.empty():
-                    raise PeerLost(f"step {step}: party {peer} ended") from None
-                if time.monotonic() > until:
-                    raise PeerLost(f"step {step}: no answer from party {peer} in time") from None
+                    why = self._hub.ended[peer]
+                    raise PeerLost(f"step {step}: party {peer} ended: {why}") from None
+                if left <= 0:
+                    raise PeerLost(
+                        f"step {step}: no answer from party {peer} in {deadline_s:g} s"
+                    ) from None
 
     def close(self, reason: str | None = None) -> None:
-        """Let the others see that this party ended."""
-        self._hub.ended[self.rank] = reason or "finished"
+        """Let the others see that this party ended, and why."""
+        self._hub.ended.setdefault(self.rank, reason or "finished")

@@ -1,97 +1,194 @@
 """Parties as MPI ranks (mpi4py buffer calls on a communicator of our own).
 
-MPI gives neither authentication nor encryption: use it inside one trusted network. Messages are raw buffers whose
-sizes both sides know; the tag carries the step, so a peer at another step is noticed at the first message.
+MPI gives neither authentication nor encryption: use it inside one trusted network. Messages are raw
+buffers whose sizes both sides know, and the tag carries the step. A message is looked at before it
+is received (a matched probe): one from another step, or of another size, is refused by name and
+written nowhere. Receiving it first would not do. Where a large message meets a receive that is too
+small, Open MPI 5.0 does not report the truncation that MPI asks for: it corrupts its heap.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
 
 from mpc.errors import OutOfStep, PeerLost
-from mpc.transport.base import Incoming, Outgoing
+from mpc.ring import Array
+from mpc.transport.base import Incoming, Outgoing, readable
 
 if TYPE_CHECKING:
     from mpi4py import MPI
 
 # MPI promises tags up to 32767; steps are compared modulo this.
 _TAGS = 32749
-# Spin for short waits, since most rounds take microseconds; sleep in long ones, since ranks may share a core.
-_SPINS = 2000
-_NAP_S = 50e-6
+# Tag of the last thing that a party says when it stops early: why, as a line of text.
+_FAREWELL, _LINE_BYTES = 32767, 512
+# MPI counts in 31 bits, so larger arrays travel in pieces of this many bytes.
+_PIECE_BYTES = 1 << 30
+# A wait begins by spinning, since most rounds take microseconds, but lets other ranks of the same
+# core go first. Then it naps, longer the longer it lasts, so that it costs those who work little.
+_SPIN_S, _SHORTEST_NAP_S, _LONGEST_NAP_S = 2e-3, 50e-6, 1e-3
+# After the deadline: time for a late peer to say that it waits for a third.
+_GRACE_S = 0.5
+# MPI may still read or write what was under way when a round failed: it stays in memory to the end.
+_ABANDONED: list[Any] = []
 
 
 class MpiTransport:
-    """One rank's end. Make it on every rank of `communicator` together: the communicator is duplicated."""
+    """One rank's end. All ranks of `communicator` make it together, since it is duplicated."""
 
     def __init__(self, communicator: MPI.Intracomm) -> None:
-        """Duplicate the communicator, so that no other traffic meets ours, and make errors return."""
+        """Duplicate the communicator, so that no other traffic meets ours; errors return."""
         from mpi4py import MPI  # importing it initialises MPI
 
         self._mpi = MPI
         self._comm = communicator.Dup()
         self._comm.Set_errhandler(MPI.ERRORS_RETURN)
         self.rank, self.size = self._comm.Get_rank(), self._comm.Get_size()
+        self._status = MPI.Status()  # of the latest probe
+        self._closed = False
 
     def exchange(self, step: int, send: Outgoing, receive: Incoming, deadline_s: float) -> None:
         """See `Transport.exchange`."""
-        tag = step % _TAGS
-        receives, sources = [], []
-        for peer, buffers in receive.items():
-            for buffer in buffers:
-                receives.append(self._comm.Irecv([buffer, self._mpi.BYTE], peer, self._mpi.ANY_TAG))
-                sources.append((peer, buffer.nbytes))
-        sends = [
-            self._comm.Isend([array, self._mpi.BYTE], peer, tag)
-            for peer, arrays in send.items()
-            for array in arrays
-        ]
-        statuses = [self._mpi.Status() for _ in receives]
+        started: list[tuple[int, MPI.Request]] = []
+        wanted = {peer: deque(_pieces(buffers)) for peer, buffers in receive.items() if buffers}
         try:
-            self._wait(receives, sends, statuses, step, deadline_s, [p for p, _ in sources], send)
+            for peer, arrays in send.items():
+                for piece in _pieces(arrays):
+                    request = self._comm.Isend([piece, self._mpi.BYTE], peer, step % _TAGS)
+                    started.append((peer, request))
+            self._complete(step, started, wanted, deadline_s)
         except self._mpi.Exception as error:
-            if error.Get_error_class() == self._mpi.ERR_TRUNCATE:
-                raise OutOfStep(f"step {step}: a peer sent more than was expected") from None
-            raise PeerLost(f"step {step}: MPI says {error.Get_error_string()}") from None
-        for status, (peer, nbytes) in zip(statuses, sources, strict=True):
-            if status.Get_tag() != tag:
-                raise OutOfStep(
-                    f"step {step} (tag {tag}): party {peer} is at a step with tag {status.Get_tag()}"
-                )
-            if status.Get_count(self._mpi.BYTE) != nbytes:
-                got = status.Get_count(self._mpi.BYTE)
-                raise OutOfStep(f"step {step}: party {peer} sent {got} bytes, not {nbytes}")
+            _ABANDONED.append((started, wanted))
+            who = _names({*wanted, *(peer for peer, _ in started)})
+            raise PeerLost(
+                f"step {step}: waiting for {who}, MPI says {error.Get_error_string()}"
+            ) from None
+        except BaseException:
+            _ABANDONED.append((started, wanted))
+            raise
 
-    def _wait(
+    def _complete(
         self,
-        receives: list[MPI.Request],
-        sends: list[MPI.Request],
-        statuses: list[MPI.Status],
         step: int,
+        started: list[tuple[int, MPI.Request]],
+        wanted: dict[int, deque[Array]],
         deadline_s: float,
-        sources: list[int],
-        send: Outgoing,
     ) -> None:
-        test_all, requests = self._mpi.Request.Testall, receives + sends
-        # A status array for every request; those of the receives are the caller's.
-        every = statuses + [self._mpi.Status() for _ in sends]
-        until, spins = time.monotonic() + deadline_s, 0
-        while not test_all(requests, every):
-            spins += 1
-            if spins < _SPINS:
+        """Receive all that is wanted and see every request through."""
+        test_all, since = self._mpi.Request.Testall, time.monotonic()
+        while True:
+            for peer in list(wanted):
+                self._receive(step, peer, wanted[peer], started)
+                if not wanted[peer]:
+                    del wanted[peer]
+            if not wanted and test_all([request for _, request in started]):
+                return
+            waited = time.monotonic() - since
+            if waited < _SPIN_S:
                 os.sched_yield()
                 continue
-            time.sleep(_NAP_S)
-            if time.monotonic() > until:
-                late = {p for r, p in zip(receives, sources, strict=True) if not r.Test()} or set(
-                    send
+            late = {*wanted, *(peer for peer, request in started if not request.Test())}
+            if (heard := self._farewell(self._mpi.ANY_SOURCE)) is not None:
+                # One that gave up on this party cannot know for whom this one waits in turn.
+                also = {peer for peer in late if peer != heard[0]}
+                waiting = f"waiting for {_names(also)}, " if also else ""
+                raise PeerLost(f"step {step}: {waiting}party {heard[0]} ended: {heard[1]}")
+            if late and waited > deadline_s:
+                self._give_up(step, late, deadline_s)
+            time.sleep(min(max(waited / 20, _SHORTEST_NAP_S), _LONGEST_NAP_S))
+
+    def _give_up(self, step: int, late: set[int], deadline_s: float) -> NoReturn:
+        """After the deadline: say who is late, unless a late peer says itself whom it waits for."""
+        reason = f"step {step}: no answer from {_names(late)} in {deadline_s:g} s"
+        self.close(reason)  # before listening, since peers may be waiting for this one
+        until = time.monotonic() + _GRACE_S
+        while time.monotonic() < until:
+            for peer in late:
+                if (heard := self._farewell(peer)) is not None:
+                    raise PeerLost(f"step {step}: party {peer} ended: {heard[1]}")
+            time.sleep(_LONGEST_NAP_S)
+        raise PeerLost(reason)
+
+    def _receive(
+        self,
+        step: int,
+        peer: int,
+        buffers: deque[Array],
+        started: list[tuple[int, MPI.Request]],
+    ) -> None:
+        """Start to receive what has come from a peer, in the order in which it was sent."""
+        tag, status = step % _TAGS, self._status
+        while buffers:
+            message = self._comm.Improbe(peer, self._mpi.ANY_TAG, status)
+            if message is None:
+                return
+            got, nbytes = status.Get_tag(), status.Get_count(self._mpi.BYTE)
+            if got == _FAREWELL:
+                why = self._read(message, nbytes)
+                raise PeerLost(f"step {step}: party {peer} ended: {why}")
+            if got != tag:
+                raise OutOfStep(f"step {step}: party {peer} is at another step ({got}, not {tag})")
+            if nbytes != buffers[0].nbytes:
+                raise OutOfStep(
+                    f"step {step}: party {peer} sent {nbytes} bytes, not {buffers[0].nbytes}"
                 )
-                names = ", ".join(f"party {p}" for p in sorted(late))
-                raise PeerLost(f"step {step}: no answer from {names} in {deadline_s:g} s")
+            started.append((peer, message.Irecv([buffers[0], self._mpi.BYTE])))
+            buffers.popleft()
+
+    def _farewell(self, source: int) -> tuple[int, str] | None:
+        """Who said farewell and why, if anybody did."""
+        message = self._comm.Improbe(source, _FAREWELL, self._status)
+        if message is None:
+            return None
+        nbytes = self._status.Get_count(self._mpi.BYTE)
+        return self._status.Get_source(), self._read(message, nbytes)
+
+    def _read(self, message: MPI.Message, nbytes: int) -> str:
+        if nbytes > _LINE_BYTES:
+            return "a reason too long to read"
+        line = bytearray(nbytes)
+        message.Recv([line, self._mpi.BYTE])
+        return readable(bytes(line))
 
     def close(self, reason: str | None = None) -> None:
-        """Free the communicator after a good end; after an error leave it, since peers may be gone."""
+        """Free the communicator after a good end; else tell the peers why, and keep what is left.
+
+        What a party says when it stops is short enough to be sent whether or not it is received.
+        """
+        if self._closed:
+            return
+        self._closed = True
         if reason is None:
             self._comm.Free()
+            return
+        line = reason.encode(errors="replace")[:_LINE_BYTES]
+        try:
+            requests = [
+                self._comm.Isend([line, self._mpi.BYTE], peer, _FAREWELL)
+                for peer in range(self.size)
+                if peer != self.rank
+            ]
+            _ABANDONED.append(requests)
+            until = time.monotonic() + _GRACE_S
+            while not self._mpi.Request.Testall(requests) and time.monotonic() < until:
+                time.sleep(_SHORTEST_NAP_S)
+        except self._mpi.Exception:
+            pass  # a peer that is gone need not be told
+
+
+def _pieces(arrays: Sequence[Array]) -> Iterator[Array]:
+    """The bytes of each array, in pieces that MPI can count; an empty array is one empty piece."""
+    for array in arrays:
+        flat = array.reshape(-1).view(np.uint8)
+        for start in range(0, max(flat.size, 1), _PIECE_BYTES):
+            yield flat[start : start + _PIECE_BYTES]
+
+
+def _names(ranks: set[int]) -> str:
+    return ", ".join(f"party {rank}" for rank in sorted(ranks))

@@ -1,0 +1,324 @@
+"""What every transport must do, as programs of one party: run by threads and by real ranks.
+
+`python -m tests.mpi.body NAME PARTIES` is one rank under mpirun. It ends as a job does: a radmpc
+error becomes a line on stderr and a non-zero exit, of any other error only its kind is told.
+"""
+
+import hashlib
+import json
+import os
+import signal
+import sys
+import time
+
+import numpy as np
+
+from kernels.gemm import matmul
+from kernels.ring import multiply
+from mpc.errors import MpcError
+from mpc.launch import abort_all, run_under_mpi
+from mpc.party import Buffer, Party
+from mpc.transport import mpi
+from protocols.rep3 import Rep3Protocol
+
+SIZES = (0, 1, 3, 7, 8, 1001, 4095, 4096, 4097, 65_537)
+KINDS = (np.uint64, np.uint8, np.uint16, np.int64, np.float64, np.bool_)
+NAMES = ("north", "east", "south", "west")
+DEADLINE_S = 2.0
+
+
+def content(sender, receiver, round_, n, kind=np.uint8):
+    """n items that differ by sender, receiver and round, as both sides can work out."""
+    rng = np.random.default_rng([sender, receiver, round_, n])
+    return rng.integers(0, 2 if kind is np.bool_ else 100, n).astype(kind)
+
+
+def check(arrays, expected):
+    assert len(arrays) == len(expected)
+    for a, e in zip(arrays, expected, strict=True):
+        assert a.dtype == e.dtype and a.shape == e.shape and np.array_equal(a, e)
+
+
+# Every party is well-behaved: for any number of parties.
+
+
+def arrays_of_odd_sizes_and_kinds_arrive_as_they_were(party):
+    for kind in KINDS:
+        send = {p: [content(party.rank, p, 0, n, kind) for n in SIZES] for p in party.others}
+        heard = party.exchange(
+            send, {p: [Buffer((n,), np.dtype(kind)) for n in SIZES] for p in party.others}
+        )
+        for p in party.others:
+            check(heard[p], [content(p, party.rank, 0, n, kind) for n in SIZES])
+
+
+def arrays_of_any_shape_and_layout_arrive_contiguous(party):
+    square = np.arange(35, dtype=np.uint64).reshape(5, 7) + np.uint64(party.rank)
+    frozen = np.frombuffer(bytes([party.rank] * 5), np.uint8)  # read-only
+    mine = [square.T, square[::2, ::-1], square[0, 0].reshape(()), frozen, square[:0]]
+    for peer, arrays in party.broadcast(*mine).items():
+        theirs = square + np.uint64(peer) - np.uint64(party.rank)
+        frozen = np.frombuffer(bytes([peer] * 5), np.uint8)
+        check(arrays, [theirs.T, theirs[::2, ::-1], theirs[0, 0].reshape(()), frozen, theirs[:0]])
+
+
+def a_rotation_comes_from_the_party_after(party):
+    (heard,) = party.rotate(np.full(3, party.rank, np.uint64))
+    check([heard], [np.full(3, (party.rank + 1) % party.size, np.uint64)])
+
+
+def a_broadcast_reaches_all_and_includes_ones_own(party):
+    heard = party.broadcast(np.array([party.rank], np.int64), np.zeros(0, np.uint8))
+    assert sorted(heard) == list(range(party.size))
+    for peer, arrays in heard.items():
+        check(arrays, [np.array([peer], np.int64), np.zeros(0, np.uint8)])
+
+
+def a_round_may_leave_parties_idle(party):
+    last, before = party.size - 1, party.meter.total.rounds
+    for round_ in range(20):
+        send = {0: [content(last, 0, round_, 5)]} if party.rank == last != 0 else {}
+        expect = {last: [Buffer((5,), np.dtype(np.uint8))]} if party.rank == 0 != last else {}
+        heard = party.exchange(send, expect)
+        if expect:
+            check(heard[last], [content(last, 0, round_, 5)])
+    assert party.meter.total.rounds - before == 20
+
+
+def a_party_may_run_ahead_of_one_that_is_slow(party):
+    if party.rank == 0:
+        time.sleep(0.3)
+    for round_ in range(200):
+        send = {0: [content(party.rank, 0, round_, 9)]} if party.rank else {}
+        expect = {} if party.rank else {p: [Buffer.like(content(p, 0, 0, 9))] for p in party.others}
+        for peer, arrays in party.exchange(send, expect).items():
+            check(arrays, [content(peer, 0, round_, 9)])
+    party.broadcast(np.zeros(1))
+
+
+def many_arrays_to_one_peer_stay_in_order(party):
+    send = {p: [content(party.rank, p, k, k % 11) for k in range(300)] for p in party.others}
+    heard = party.exchange(
+        send,
+        {p: [Buffer.like(content(p, party.rank, k, k % 11)) for k in range(300)] for p in send},
+    )
+    for p in party.others:
+        check(heard[p], [content(p, party.rank, k, k % 11) for k in range(300)])
+
+
+def many_rounds_stay_in_step(party):
+    total = np.array([party.rank], np.uint64)
+    for _ in range(300):
+        (after,) = party.rotate(total)
+        total = total * np.uint64(3) + after
+    everyone = [np.array([r], np.uint64) for r in range(party.size)]
+    for _ in range(300):
+        everyone = [
+            everyone[r] * np.uint64(3) + everyone[(r + 1) % party.size] for r in range(party.size)
+        ]
+    check([total], [everyone[party.rank]])
+
+
+def what_was_sent_may_be_changed_at_once(party):
+    for n in (1, 1_000_000):
+        mine = np.full(n, party.rank, np.uint64)
+        (heard,) = party.rotate(mine)
+        mine[:] = 77
+        party.rotate(np.zeros(1))
+        check([heard], [np.full(n, (party.rank + 1) % party.size, np.uint64)])
+
+
+def sixty_four_mebibytes_arrive(party):
+    mine = np.arange(8 << 20, dtype=np.uint64) + np.uint64(party.rank)
+    (heard,) = party.rotate(mine)
+    mine -= np.uint64(party.rank)
+    mine += np.uint64((party.rank + 1) % party.size)
+    assert np.array_equal(heard, mine)
+
+
+def the_meter_counts_each_direction(party):
+    lengths = {p: 1 + 10 * party.rank + p for p in party.others}
+    expect = {p: [Buffer((1 + 10 * p + party.rank,))] for p in party.others}
+    with party.meter.scope("here"):
+        party.exchange({p: [np.zeros(n, np.uint64)] for p, n in lengths.items()}, expect)
+    here = party.meter.operations["here"]
+    assert here.rounds == 1
+    assert dict(here.sent) == {p: 8 * n for p, n in lengths.items()}
+    assert dict(here.received) == {p: 8 * (1 + 10 * p + party.rank) for p in party.others}
+
+
+GOOD = (
+    arrays_of_odd_sizes_and_kinds_arrive_as_they_were,
+    arrays_of_any_shape_and_layout_arrive_contiguous,
+    a_rotation_comes_from_the_party_after,
+    a_broadcast_reaches_all_and_includes_ones_own,
+    a_round_may_leave_parties_idle,
+    a_party_may_run_ahead_of_one_that_is_slow,
+    many_arrays_to_one_peer_stay_in_order,
+    many_rounds_stay_in_step,
+    what_was_sent_may_be_changed_at_once,
+    sixty_four_mebibytes_arrive,
+    the_meter_counts_each_direction,
+)
+
+
+# Three parties, of whom "east" (1) misbehaves.
+
+
+def one_is_at_another_step(party):
+    if party.rank == 1:
+        party.exchange({}, {})
+    party.broadcast(np.zeros(4))
+
+
+def one_sends(n):
+    """East sends n bytes where 64 are due."""
+
+    def program(party):
+        mine = np.zeros(n if party.rank == 1 else 64, np.uint8)
+        expect = {p: [Buffer((64,), mine.dtype)] for p in party.others}
+        party.exchange({p: [mine] for p in party.others}, expect)
+
+    return program
+
+
+def one_falls_asleep(party):
+    """North waits for south, who waits for east."""
+    if party.rank == 1:
+        time.sleep(3 * party.deadline_s)
+    for _ in range(3):
+        if party.rank == 2:
+            party.exchange({0: [np.zeros(1)]}, {1: [Buffer((1,))]})
+        elif party.rank == 0:
+            party.exchange({}, {2: [Buffer((1,))]})
+        else:
+            party.exchange({2: [np.zeros(1)]}, {})
+
+
+def one_does_not_take_what_is_sent(party):
+    """A message too large to be sent without its receiver."""
+    if party.rank == 1:
+        time.sleep(3 * party.deadline_s)
+    elif party.rank == 0:
+        party.exchange({1: [np.zeros(1 << 20)]}, {})
+    else:
+        party.exchange({}, {0: [Buffer((1,))]})
+
+
+def one_is_killed(party):
+    for round_ in range(1000):
+        if party.rank == 1 and round_ == 30:
+            os.kill(os.getpid(), signal.SIGKILL)
+        party.rotate(np.zeros(1000))
+
+
+def one_is_killed_while_others_compute(party):
+    party.rotate(np.zeros(1))
+    if party.rank == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        np.linalg.norm(np.ones((200, 200)))
+
+
+def one_raises(party):
+    party.rotate(np.zeros(1))
+    if party.rank == 1:
+        raise ValueError("the pixel was 12345")
+    party.broadcast(np.zeros(1))
+
+
+BAD = {
+    "other-step": one_is_at_another_step,
+    "longer": one_sends(65),
+    "much-longer": one_sends(1 << 22),
+    "shorter": one_sends(63),
+    "nothing": one_sends(0),
+    "asleep": one_falls_asleep,
+    "deaf": one_does_not_take_what_is_sent,
+    "killed": one_is_killed,
+    "killed-computing": one_is_killed_while_others_compute,
+    "raises": one_raises,
+}
+
+
+# The same bytes over every transport.
+
+
+class Recorder:
+    """A transport that hashes what is sent through it: to whom, how long, and every byte."""
+
+    def __init__(self, inner):
+        self.inner, self.rank, self.size = inner, inner.rank, inner.size
+        self.sha = hashlib.sha256()
+
+    def exchange(self, step, send, receive, deadline_s):
+        for peer, arrays in sorted(send.items()):
+            for a in arrays:
+                self.sha.update(f"{step} {peer} {a.nbytes} ".encode() + a.tobytes())
+        self.inner.exchange(step, send, receive, deadline_s)
+
+    def close(self, reason=None):
+        self.inner.close(reason)
+
+
+FIXED_SEEDS = [bytes([rank + 1]) * 32 for rank in range(3)]
+
+
+def transcript(party):
+    """A small program with every kind of step: SHA-256 of what this party sent, what it opened."""
+    party.transport = recorder = Recorder(party.transport)
+    p = Rep3Protocol(party)
+    words = np.arange(-60, 60).astype(np.int64).view(np.uint64) << np.uint64(16)
+    x, y = (
+        p.input(words * np.uint64(1 + owner) if party.rank == owner else None, (120,), owner)
+        for owner in (0, 2)
+    )
+    (product,) = p.bilinear_truncate(multiply, (x, y), fraction=16)
+    rows, columns = (s.map(lambda v: v.reshape(12, 10)) for s in (x, y))
+    (grid,) = p.bilinear(matmul, (rows, columns.map(np.transpose)))
+    (third,) = p.truncate(y, fraction=16)
+    negative = p.sign_bit(x)
+    chosen, ring_bits = p.select(negative, y), p.bit_to_ring(negative)
+    opened = p.open(product, grid, third, chosen, ring_bits, reason="a test")
+    (to_two,) = p.open(x, reason="a test", to=2)
+    assert (to_two is None) == (party.rank != 2)
+    return recorder.sha.hexdigest(), [v.tolist() for v in opened]
+
+
+def as_rank(name, parties):
+    """One rank under mpirun; returns its exit code."""
+    from mpi4py import MPI
+
+    rank = MPI.COMM_WORLD.Get_rank()
+    if name == "transcript":
+        party = Party(mpi.MpiTransport(MPI.COMM_WORLD), seed=FIXED_SEEDS[rank])
+        sent, opened = transcript(party)
+        party.close()
+        print(json.dumps({"rank": rank, "sent": sent, "opened": opened}), flush=True)
+        return 0
+    if name == "pieces":  # as arrays past MPI's count of bytes would travel
+        mpi._PIECE_BYTES, name = 1000, "good"
+    programs = GOOD if name == "good" else (BAD[name],)
+    try:
+        for program in programs:
+            run_under_mpi(
+                program,
+                parties=parties,
+                names=NAMES[:parties],
+                deadline_s=60.0 if name == "good" else DEADLINE_S,
+            )
+            print(f"rank {rank}: {program.__name__}", flush=True)
+    except MpcError as error:
+        print(f"rank {rank}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        abort_all(3, after_s=1.0)
+    except Exception as error:
+        print(f"rank {rank}: {type(error).__name__}", file=sys.stderr, flush=True)
+        if name == "good":
+            raise
+        abort_all(1, after_s=1.0)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(as_rank(sys.argv[1], int(sys.argv[2])))

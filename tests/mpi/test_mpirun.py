@@ -1,0 +1,127 @@
+"""Real ranks, started by mpirun: the transport's promises, and how a job ends when a rank fails."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from mpc.errors import UsageError
+from mpc.launch import mpirun, run_parties
+from tests.mpi.body import FIXED_SEEDS, GOOD, transcript
+
+ROOT = Path(__file__).resolve().parents[2]
+
+try:
+    mpirun(1, [])
+except UsageError as error:
+    pytestmark = [pytest.mark.mpi, pytest.mark.skip(reason=str(error))]
+else:
+    pytestmark = pytest.mark.mpi
+
+
+def ranks(started, name, parties=3, timeout_s=60):
+    """Start ranks of the body; a job that hangs is killed and fails the test."""
+    line, environment = mpirun(started, ["-m", "tests.mpi.body", name, str(parties)])
+    environment = environment | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        line,
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+
+
+def said(job):
+    """What each rank wrote on stderr, by rank; mpirun's own lines are left out."""
+    found = re.findall(r"^rank (\d): (.*)$", job.stderr, re.MULTILINE)
+    return {int(rank): line for rank, line in found}
+
+
+def failed_cleanly(job):
+    """The job ended with an error, in lines and without a traceback or a crash."""
+    return (
+        job.returncode != 0
+        and "Traceback" not in job.stderr
+        and "Signal: Segmentation fault" not in job.stderr
+        and "malloc" not in job.stderr
+    )
+
+
+@pytest.mark.parametrize("size, name", [(1, "good"), (3, "good"), (4, "good"), (3, "pieces")])
+def test_the_transport_keeps_its_promises_among_ranks(size, name):
+    job = ranks(size, name, parties=size, timeout_s=120)
+    assert job.returncode == 0, job.stderr
+    for rank in range(size):
+        for program in GOOD:
+            assert f"rank {rank}: {program.__name__}" in job.stdout
+    assert job.stderr == ""
+
+
+def test_a_party_at_another_step_is_out_of_step_by_name():
+    job = ranks(3, "other-step")
+    assert failed_cleanly(job), job.stderr
+    assert "OutOfStep: step 3: party 1 (east) is at another step" in job.stderr
+
+
+@pytest.mark.parametrize(
+    "name, nbytes", [("longer", 65), ("much-longer", 1 << 22), ("shorter", 63)]
+)
+def test_a_message_of_another_size_is_out_of_step_by_name(name, nbytes):
+    job = ranks(3, name)
+    assert failed_cleanly(job), job.stderr
+    assert f"OutOfStep: step 3: party 1 (east) sent {nbytes} bytes, not 64" in job.stderr
+
+
+@pytest.mark.parametrize("name", ["asleep", "deaf"])
+def test_all_that_wait_past_the_deadline_name_the_party_they_lost(name):
+    job = ranks(3, name)
+    assert failed_cleanly(job), job.stderr
+    heard = said(job)
+    assert 0 in heard and 2 in heard, job.stderr
+    for line in heard[0], heard[2]:
+        assert line.startswith("PeerLost: ") and "party 1 (east)" in line
+
+
+@pytest.mark.parametrize("name", ["killed", "killed-computing"])
+def test_a_rank_that_is_killed_ends_the_others_with_its_name(name):
+    job = ranks(3, name, timeout_s=60)
+    assert failed_cleanly(job), job.stderr
+    heard = said(job)
+    assert 1 not in heard
+    assert heard, job.stderr
+    for line in heard.values():
+        assert "PeerLost: " in line and "east" in line
+
+
+def test_a_rank_that_raises_ends_the_others_who_hear_its_name_and_no_value():
+    job = ranks(3, "raises")
+    assert failed_cleanly(job), job.stderr
+    assert "12345" not in job.stderr + job.stdout
+    heard = said(job)
+    assert heard[1] == "ValueError"
+    for rank in (0, 2):
+        assert "PeerLost: step 4: party 1 (east) ended: ValueError" in heard[rank]
+
+
+@pytest.mark.parametrize("started", [1, 4])
+def test_another_number_of_ranks_than_the_job_needs_is_refused_in_one_clear_line(started):
+    job = ranks(started, "asleep")
+    assert failed_cleanly(job), job.stderr
+    assert set(said(job).values()) == {
+        f"UsageError: {started} ranks were started, but this job needs 3: mpirun -n 3"
+    }
+
+
+def test_rep3_sends_the_same_bytes_and_opens_the_same_over_mpi_as_among_threads():
+    job = ranks(3, "transcript")
+    assert job.returncode == 0, job.stderr
+    over_mpi = {line["rank"]: line for line in map(json.loads, job.stdout.splitlines())}
+    among_threads = run_parties(3, transcript, seeds=FIXED_SEEDS)
+    for rank, (sent, opened) in enumerate(among_threads):
+        assert over_mpi[rank]["sent"] == sent
+        assert over_mpi[rank]["opened"] == opened
