@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,8 @@ from protocols.cli.console import complain
 from protocols.cli.demo import demo
 from protocols.cli.doctor import doctor
 from protocols.cli.infer import infer
-from protocols.cli.release import release
+from protocols.cli.job import check_names
+from protocols.cli.release import check_site, release
 from protocols.cli.start import USAGE, start
 from protocols.cli.table import protocols_table
 from protocols.cli.train import train
@@ -21,18 +23,29 @@ from protocols.radiology.phantom import write_cohort
 
 __all__ = ["main"]
 
+INTERRUPTED = 130
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns an exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = _parser().parse_args(given)
     try:
-        return _dispatch(options, given)
+        code = _dispatch(options, given)
+        sys.stdout.flush()
+        return code
     except UsageError as error:
         complain(str(error))
         return USAGE
-    except BrokenPipeError:
+    except BrokenPipeError:  # such as `radmpc protocols | head`; Python would complain at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        complain(f"{error.strerror or type(error).__name__}: {error.filename or options.command}")
+        return USAGE
+    except KeyboardInterrupt:
+        complain("interrupted")
+        return INTERRUPTED
 
 
 def _dispatch(options: argparse.Namespace, given: Sequence[str]) -> int:
@@ -40,27 +53,48 @@ def _dispatch(options: argparse.Namespace, given: Sequence[str]) -> int:
         case "train":
             return start(options.job, train, given)
         case "infer":
-            return start(options.job, infer, given)
+            return start(options.job, lambda run: infer(run, options.epoch), given)
         case "open":
-            return start(options.job, lambda run: release(run, options.to), given)
-        case "phantom":
-            folders = write_cohort(
-                options.folder,
-                sites=tuple(options.sites.split(",")),
-                patients=options.patients,
-                size=options.size,
-                seed=options.seed,
+            return start(
+                options.job,
+                lambda run: release(run, options.to, options.epoch),
+                given,
+                check=lambda job: check_site(job, options.to),
             )
-            for name, folder in folders.items():
-                print(f"{name}: {len(list(folder.glob('*.dcm')))} studies in {folder}")
-            return 0
+        case "phantom":
+            return _phantom(options)
         case "protocols":
-            print(protocols_table())
+            print(protocols_table(), end="")
             return 0
         case "doctor":
             return doctor()
         case _:
             return demo(options.folder, small=options.small)
+
+
+def _phantom(options: argparse.Namespace) -> int:
+    sites = tuple(options.sites.split(","))
+    check_names(sites)
+    for site in sites:
+        folder = options.folder / site
+        if folder.exists() and (not folder.is_dir() or next(folder.iterdir(), None) is not None):
+            raise UsageError(f"{folder} is there already, and is not empty: choose another folder")
+    folders = write_cohort(
+        options.folder,
+        sites=sites,
+        patients=options.patients,
+        size=options.size,
+        seed=options.seed,
+    )
+    for name, folder in folders.items():
+        print(f"{name}: {len(list(folder.glob('*.dcm')))} studies in {folder}")
+    return 0
+
+
+def _epoch(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError("choose a whole number from 1 up")
+    return int(text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -80,6 +114,13 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("job", type=Path, metavar="JOB.toml")
         if name == "open":
             command.add_argument("--to", required=True, metavar="SITE", help="who gets it")
+        if name != "train":
+            command.add_argument(
+                "--epoch",
+                type=_epoch,
+                metavar="N",
+                help="the weights after this epoch, of which the last two are kept",
+            )
 
     phantom = commands.add_parser("phantom", help="write a reproducible cohort of CT-like files")
     phantom.add_argument("folder", type=Path)

@@ -1,10 +1,9 @@
-"""`radmpc demo`: make a cohort, train on its shares, train the same model in the clear, classify new studies."""
+"""`radmpc demo`: the whole job on a made-up cohort, beside the same training in the clear."""
 
 from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import time
 from pathlib import Path
 
@@ -13,15 +12,18 @@ import torch
 
 from mpc.errors import UsageError
 from mpc.launch import mpirun
-from protocols.cli.console import terminal_environment
 from protocols.cli.job import Job, read_job
+from protocols.cli.model import make_model
 from protocols.cli.reading import read_cohort
-from protocols.cli.train import make_model, one_hot
+from protocols.cli.start import run_quietly
+from protocols.cli.train import one_hot
 from protocols.radiology.metrics import accuracy, auc
 from protocols.radiology.phantom import write_cohort
 from protocols.training.loop import fit, logits_of
 
 SITES = ("north", "south", "west")
+MADE = ("cohort", "new", "out")
+MARK = "# written by radmpc demo, which replaces it and the folders beside it\n"
 JOB = """\
 name = "phantom nodules"
 output = "out"
@@ -69,50 +71,61 @@ def demo(folder: Path, *, small: bool = False) -> int:
     Args:
         folder: where everything goes; what an earlier demo left there is replaced.
         small: a few patients and one epoch.
+
+    Raises:
+        UsageError: the folder holds what no demo wrote.
     """
-    patients, epochs = (16, 2) if small else (80, 10)
-    for made in ("cohort", "new", "out"):
-        shutil.rmtree(folder / made, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    print(f"writing a cohort of {len(SITES)} sites with {patients} patients each")
-    write_cohort(folder / "cohort", SITES, patients=patients, seed=0)
-    for site, new in write_cohort(
-        folder / "new", SITES, patients=4 if small else 10, seed=1
-    ).items():
-        (new / "labels.csv").rename(
-            folder / "new" / f"{site}.csv"
-        )  # new studies come without labels
+    patients, new, epochs = (10, 2, 1) if small else (80, 10, 10)
     path = folder / "job.toml"
-    path.write_text(JOB.format(epochs=epochs), encoding="utf-8")
+    _make_room(folder, path, epochs)
+    print(f"writing a cohort of {len(SITES)} sites with {patients} patients each", flush=True)
+    write_cohort(folder / "cohort", SITES, patients=patients, seed=0)
+    for site, there in write_cohort(folder / "new", SITES, patients=new, seed=1).items():
+        (there / "labels.csv").rename(folder / "new" / f"{site}.csv")  # new studies have no labels
     job = read_job(path)
 
     start = time.perf_counter()
     for command in ("train", "infer"):
         print(f"\nmpirun -n {len(SITES)} radmpc {command} {path}", flush=True)
-        line, environment = mpirun(len(SITES), ["-m", "protocols.cli", command, str(path)])
-        code = subprocess.run(
-            line, env=environment | terminal_environment(), check=False
-        ).returncode
+        code = run_quietly(*mpirun(len(SITES), ["-m", "protocols.cli", command, str(path)]))
         if code:
             return code
-    seconds = time.perf_counter() - start
+    _summarise(job, folder, time.perf_counter() - start)
+    return 0
 
+
+def _make_room(folder: Path, path: Path, epochs: int) -> None:
+    """Take away what an earlier demo left, and nothing else; write the job."""
+    try:
+        ours = path.read_text(encoding="utf-8").startswith(MARK)
+    except FileNotFoundError:
+        ours = False
+    there = [name for name in (*MADE, path.name) if (folder / name).exists()]
+    if there and not ours:
+        raise UsageError(f"{folder} holds {there[0]}, which no demo wrote: choose another folder")
+    for name in MADE:
+        if (folder / name).exists():
+            shutil.rmtree(folder / name)
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(MARK + JOB.format(epochs=epochs), encoding="utf-8")
+
+
+def _summarise(job: Job, folder: Path, seconds: float) -> None:
     manifest = json.loads((job.folder(0) / "train" / "manifest.json").read_text(encoding="utf-8"))
+    secure, total = manifest["evaluation"], manifest["total"]
     clear_accuracy, clear_auc = in_the_clear(job)
     found, new = _new_accuracy(job, folder)
-    secure = manifest["evaluation"]
-    total = manifest["total"]
     print(
         f"\nthe same training in the clear, all data in one place, ends at "
         f"accuracy {clear_accuracy:.1%}, AUC {clear_auc:.3f}\n"
         f"on shares it ended at                                       "
         f"accuracy {secure['accuracy']:.1%}, AUC {secure['auc']:.3f}\n"
-        f"of {new} new studies {found:.1%} were classified rightly, each result known to its site alone\n"
+        f"of {new} new studies {found:.1%} were classified rightly, "
+        f"each result known to its site alone\n"
         f"job: {seconds:.0f} s; training: {manifest['seconds']:.0f} s, {total['rounds']} rounds, "
         f"{total['sent_bytes'] / 1e6:.0f} MB sent by a party\n"
         f"report: {job.folder(0) / 'train' / 'report.html'}"
     )
-    return 0
 
 
 def in_the_clear(job: Job) -> tuple[float, float]:
@@ -136,9 +149,8 @@ def _new_accuracy(job: Job, folder: Path) -> tuple[float, int]:
     """How many of the new studies' results, put side by side for the demo, agree with the truth."""
     right = total = 0
     for rank, site in enumerate(SITES):
-        results = json.loads(
-            (job.folder(rank) / "infer" / "predictions.json").read_text(encoding="utf-8")
-        )
+        path = job.folder(rank) / "infer" / "predictions.json"
+        results = json.loads(path.read_text(encoding="utf-8"))
         truth = _labels(folder / "new" / f"{site}.csv")
         for study in results["studies"]:
             total += 1

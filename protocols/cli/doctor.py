@@ -8,7 +8,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 
-from pydicom.pixels import get_decoder
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
     JPEG2000,
     UID,
@@ -38,11 +38,11 @@ Finding = tuple[bool, str, str]  # good, what, what was found or what to do
 
 
 def doctor() -> int:
-    """Print what was found; returns 0 if nothing that is needed is missing."""
+    """Print what was found; returns 0 if nothing that is needed is missing or in the way."""
     healthy = True
     for good, what, found in findings():
         healthy &= good
-        print(f"{'ok     ' if good else 'MISSING'}  {what}: {found}")
+        print(f"{'ok     ' if good else 'PROBLEM'}  {what}: {found}")
     return 0 if healthy else 1
 
 

@@ -1,26 +1,35 @@
-"""A job file: who takes part, what is read, how it is trained, where results go. Parsed once into frozen values.
+"""A job file: who takes part, what is read, how it is trained, where results go.
 
-What concerns all parties must be the same at all of them, and its digest is compared before anything is shared. What
-concerns one site alone (its paths, its key) may differ from copy to copy of the file.
+Parsed once into frozen values. What concerns all parties must be the same at all of them, and its
+digest is compared before anything is shared. What concerns one site alone (its paths, its key) may
+differ from copy to copy of the file.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
+import math
+import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 from mpc.errors import UsageError
+from mpc.ring import BITS
 from protocols.cli.manifest import digest
 from protocols.nn.session import PROTOCOLS
+from protocols.radiology.models import MODELS
 from protocols.radiology.settings import Intake
 from protocols.training.loop import Training
 
 ROOT = Path(__file__).resolve().parents[2]
+PUBLIC = ("loss", "accuracy", "evaluation")
+LEAST_WIDTH = 32  # fewer bits do not hold the logits and gradients of a training
+MOST_SEED = 2**63 - 1
 T = TypeVar("T")
 
 
@@ -30,7 +39,8 @@ class SiteSettings:
 
     Args:
         name: what the others call it.
-        data: a folder of DICOM files, or a MedMNIST-style .npz; sites that name the same .npz get equal parts of it.
+        data: a folder of DICOM files, or a MedMNIST-style .npz; sites that name the same .npz get
+            equal parts of it.
         labels: the labels file of a folder.
         new: a folder of studies to classify, for `radmpc infer`.
         key: this site's key file; made beside its results if not given.
@@ -53,9 +63,18 @@ class ModelSettings:
 
 @dataclass(frozen=True)
 class Evaluating:
-    """What is set aside for testing. test_fraction: share of patients, for folders of DICOM files."""
+    """What is set aside for testing.
+
+    Args:
+        test_fraction: share of patients, for folders of DICOM files.
+    """
 
     test_fraction: float = 0.25
+
+    def __post_init__(self) -> None:
+        """Refuse what leaves nothing to train or to test on."""
+        if not 0 < self.test_fraction < 1:
+            raise UsageError("evaluation: test_fraction must be more than 0 and less than 1")
 
 
 @dataclass(frozen=True)
@@ -71,6 +90,8 @@ class Job:
         deadline_s: how long a party waits for another.
         threads: kernel threads of a rank; by default the machine's cores over its ranks.
         seed: of the initial weights and of the split, both public.
+        public: what every party may learn: mean loss and test accuracy after each epoch, and the
+            evaluation (confusion matrix, ROC curve) at the end.
         intake: how files become arrays.
         model: which model.
         training: how it is trained.
@@ -81,14 +102,35 @@ class Job:
     sites: tuple[SiteSettings, ...]
     output: Path
     protocol: str = "rep3"
-    width: int = 64
+    width: int = BITS
     deadline_s: float = 120.0
     threads: int | None = None
     seed: int = 0
+    public: tuple[str, ...] = PUBLIC
     intake: Intake = field(default_factory=Intake)
     model: ModelSettings = field(default_factory=ModelSettings)
     training: Training = field(default_factory=Training)
     evaluation: Evaluating = field(default_factory=Evaluating)
+
+    def __post_init__(self) -> None:
+        """Refuse what no job can mean."""
+        if self.protocol not in PROTOCOLS or self.protocol == "clear":
+            raise UsageError(f"protocol {self.protocol!r} of the job: choose rep3")
+        if len(self.sites) != 3:
+            raise UsageError(f"{self.protocol} needs 3 sites, and the job names {len(self.sites)}")
+        if not LEAST_WIDTH <= self.width <= BITS:
+            raise UsageError(f"width {self.width} of the job: choose {LEAST_WIDTH} to {BITS}")
+        if not 0 < self.deadline_s < math.inf:
+            raise UsageError("deadline_s of the job: must be above 0")
+        if self.threads is not None and self.threads < 1:
+            raise UsageError("threads of the job: must be at least 1, or left out")
+        for where, seed in (("the job", self.seed), ("training", self.training.seed)):
+            if not 0 <= seed <= MOST_SEED:
+                raise UsageError(f"seed of {where}: must be from 0 to {MOST_SEED}")
+        unknown = sorted(set(self.public) - set(PUBLIC))
+        if unknown:
+            raise UsageError(f"public of the job: {unknown[0]!r} is none of {', '.join(PUBLIC)}")
+        object.__setattr__(self, "public", tuple(w for w in PUBLIC if w in self.public))
 
     def common(self) -> dict[str, Any]:
         """What must be the same at all parties."""
@@ -108,15 +150,28 @@ class Job:
 
 @cache
 def code_digest() -> bytes:
-    """SHA-256 over the sources of the three packages, 32 bytes: parties that run other code stop."""
+    """SHA-256 over the sources of the three packages, 32 bytes: who runs other code is stopped."""
     total = hashlib.sha256()
     for package in ("kernels", "mpc", "protocols"):
         for path in sorted((ROOT / package).rglob("*")):
             if path.suffix in (".py", ".h", ".cpp", ".cu") and path.is_file():
-                total.update(
-                    path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes() + b"\0"
-                )
+                name = path.relative_to(ROOT).as_posix()
+                total.update(name.encode() + b"\0" + path.read_bytes() + b"\0")
     return total.digest()
+
+
+def model_digest(job: Job) -> bytes:
+    """SHA-256 of the file behind `module:callable`, 32 bytes; other models are radmpc's code."""
+    source = b""
+    if job.model.name not in MODELS:
+        try:
+            found = importlib.util.find_spec(job.model.name.partition(":")[0])
+        except (ImportError, AttributeError, ValueError):
+            found = None
+        if found is None or found.origin is None or not Path(found.origin).is_file():
+            raise UsageError(f"model {job.model.name}: no such module is on the Python path")
+        source = Path(found.origin).read_bytes()
+    return hashlib.sha256(source).digest()
 
 
 def read_job(path: Path) -> Job:
@@ -129,28 +184,50 @@ def read_job(path: Path) -> Job:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"cannot read the job {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError:
+        raise UsageError(f"{path} is not TOML: it is not UTF-8 text") from None
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise UsageError(f"{path} is not TOML: {error}") from None
     base = path.resolve().parent
     sites = table.pop("site", [])
     if not isinstance(sites, list) or not sites or not all(isinstance(s, dict) for s in sites):
         raise UsageError(f"{path} names no site: add a [[site]] for each party")
     parts = {
-        "intake": Intake.of(_table(table, "intake")),
+        "intake": _intake(_table(table, "intake")),
         "model": _model(_table(table, "model")),
         "training": _build(Training, _table(table, "training"), "training"),
         "evaluation": _build(Evaluating, _table(table, "evaluation"), "evaluation"),
     }
-    made = tuple(_build(SiteSettings, _paths(s, base), "site") for s in sites)
-    _check_names(made)
-    table["output"] = base / str(table.get("output", "out"))
+    made = tuple(_build(SiteSettings, _paths(s, base), "a site") for s in sites)
+    check_names([site.name for site in made])
+    for name in ("sites", *parts):
+        if name in table:
+            raise UsageError(f"the job has no setting {name!r} of this form: write a table")
+    table["output"] = base / _text(table.get("output", "out"), "output of the job")
     table.setdefault("name", path.stem)
     job: Job = _build(Job, {**table, "sites": made, **parts}, "the job")
-    if job.protocol not in PROTOCOLS or job.protocol == "clear":
-        raise UsageError(f"protocol {job.protocol!r} of the job: choose rep3")
-    if len(job.sites) != 3:
-        raise UsageError(f"{job.protocol} needs 3 sites, and the job names {len(job.sites)}")
+    try:
+        job.digest()
+    except (TypeError, ValueError):  # a date, or a number that is not finite
+        raise UsageError(
+            f"{path} holds a value that no setting takes: a date, nan or inf"
+        ) from None
     return job
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Refuse names of sites that cannot be folders beside each other.
+
+    Raises:
+        UsageError: what is wrong with them, without repeating one.
+    """
+    for name in names:
+        if not re.fullmatch(r"\w[\w .-]*(?<! )", name) or len(name.encode()) > 60:
+            raise UsageError(
+                "a site's name becomes a folder's: choose letters, digits and dashes, at most 60"
+            )
+    if len({name.casefold() for name in names}) != len(names):
+        raise UsageError("two sites have the same name: give each its own")
 
 
 def _table(table: dict[str, Any], name: str) -> dict[str, Any]:
@@ -160,36 +237,60 @@ def _table(table: dict[str, Any], name: str) -> dict[str, Any]:
     return part
 
 
+# What TOML has to give for a field, by its annotation. True and false are not numbers.
+_KINDS: dict[str, tuple[type, ...]] = {
+    "int": (int,),
+    "int | None": (int,),
+    "float": (int, float),
+    "str": (str,),
+}
+
+
 def _build(kind: type[T], table: Mapping[str, Any], where: str) -> T:
-    """A settings class from a table, refusing what it has no name for and what has the wrong type."""
+    """A settings class from a table; refuses what it has no name for and what has a wrong type."""
     known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]  # a dataclass
     unknown = sorted(set(table) - set(known))
     if unknown:
         raise UsageError(f"{where} has no setting {unknown[0]!r}; it has {', '.join(known)}")
+    values = dict(table)
     for name, value in table.items():
-        wanted = {"int": int, "float": (int, float), "str": str}.get(str(known[name].type))
+        type_name = str(known[name].type)
+        wanted = _KINDS.get(type_name)
         if wanted and (not isinstance(value, wanted) or isinstance(value, bool)):
-            raise UsageError(f"{where}: {name} must be of type {known[name].type}")
+            raise UsageError(f"{where}: {name} must be of type {type_name.partition(' ')[0]}")
+        if type_name == "tuple[str, ...]":
+            if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
+                raise UsageError(f"{where}: {name} must be a list of strings")
+            values[name] = tuple(value)
+    needed = [f.name for f in known.values() if f.default is f.default_factory is MISSING]
+    missing = [name for name in needed if name not in values]
+    if missing:
+        raise UsageError(f"{where} lacks a setting: {', '.join(missing)}")
+    return kind(**values)
+
+
+def _intake(table: dict[str, Any]) -> Intake:
+    classes = table.get("classes", 2)
+    if not (isinstance(classes, list) and all(isinstance(c, str) and c for c in classes)):
+        if not isinstance(classes, int):
+            raise UsageError("intake: classes must be a number, or a list of names")
     try:
-        return kind(**table)
+        return Intake.of(table)
     except TypeError:
-        missing = [n for n in known if n not in table]
-        raise UsageError(f"{where} lacks a setting: {', '.join(missing)}") from None
+        raise UsageError("intake: a setting has the wrong type") from None
 
 
 def _model(table: dict[str, Any]) -> ModelSettings:
-    name = table.pop("name", "radcnn")
-    return ModelSettings(str(name), dict(sorted(table.items())))
+    name = _text(table.pop("name", "radcnn"), "name of the model")
+    return ModelSettings(name, dict(sorted(table.items())))
 
 
 def _paths(site: Mapping[str, Any], base: Path) -> dict[str, Any]:
-    return {k: v if k == "name" else base / str(v) for k, v in site.items()}
+    known = {f.name for f in fields(SiteSettings)} - {"name"}
+    return {k: base / _text(v, f"{k} of a site") if k in known else v for k, v in site.items()}
 
 
-def _check_names(sites: tuple[SiteSettings, ...]) -> None:
-    names = [site.name for site in sites]
-    for name in names:
-        if not name or name != Path(name).name or name in (".", "..") or not name.isprintable():
-            raise UsageError("a site's name becomes a folder's: choose letters, digits and dashes")
-    if len(set(names)) != len(names):
-        raise UsageError("two sites have the same name: give each its own")
+def _text(value: object, what: str) -> str:
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise UsageError(f"{what} must be a string")
+    return value

@@ -1,4 +1,4 @@
-"""What a run leaves: the numbers it made, as `manifest.json` and `report.html` in SITE/COMMAND/ of the output."""
+"""What a run leaves: its numbers, as `manifest.json` and `report.html` in SITE/COMMAND/."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from typing import Any
+
+from torch import nn
 
 from protocols.cli.manifest import versions, write_manifest
 from protocols.cli.report import write_report
@@ -14,46 +17,48 @@ from protocols.cli.start import Run
 from protocols.radiology.site import Problem
 from protocols.training.evaluate import Evaluation
 
+PLACES = ("sharing", "evaluation")  # set by the commands, beside the layers
+REST = "loss, optimizer and the rest"
+
 
 @dataclass
 class Record:
     """The numbers of a run, as they come."""
 
     command: str
-    problems: Sequence[Problem]
-    started: float
+    started: datetime
     clock: float
+    problems: Sequence[Problem] = ()
     studies: dict[str, int] = field(default_factory=dict)
     epochs: list[dict[str, Any]] = field(default_factory=list)
     evaluation: Evaluation | None = None
+    layers: frozenset[str] = frozenset()
     seen: tuple[int, int] = (0, 0)
 
     @staticmethod
-    def begin(run: Run, command: str, problems: Sequence[Problem]) -> Record:
+    def begin(run: Run, command: str) -> Record:
         """Start the clock."""
-        total = run.party.meter.total
-        seen = (total.rounds, total.sent_bytes)
-        return Record(command, problems, time.time(), time.perf_counter(), seen=seen)
+        record = Record(command, datetime.now(UTC), time.perf_counter())
+        record.lap(run)
+        return record
 
     def seconds(self) -> float:
         """Since the start."""
         return time.perf_counter() - self.clock
 
-    def end_epoch(self, run: Run, epoch: int, loss: float, accuracy: float, seconds: float) -> None:
-        """Note an epoch and what it sent."""
-        total = run.party.meter.total
-        rounds, sent = self.seen
-        self.seen = (total.rounds, total.sent_bytes)
-        self.epochs.append(
-            {
-                "epoch": epoch,
-                "loss": loss,
-                "accuracy": accuracy,
-                "seconds": seconds,
-                "rounds": total.rounds - rounds,
-                "bytes": total.sent_bytes - sent,
-            }
+    def watch(self, model: nn.Module) -> None:
+        """Remember what the meter calls the layers of a model."""
+        self.layers = frozenset(
+            f"{name} {type(module).__name__}".strip()
+            for name, module in model.named_modules()
+            if next(module.children(), None) is None
         )
+
+    def lap(self, run: Run) -> tuple[int, int]:
+        """Rounds and bytes sent since this was last asked."""
+        total, (rounds, sent) = run.party.meter.total, self.seen
+        self.seen = (total.rounds, total.sent_bytes)
+        return total.rounds - rounds, total.sent_bytes - sent
 
     def auc_interval(self) -> tuple[float, float, float] | None:
         """Area under the ROC curve and its 95 % interval, if there is one."""
@@ -63,6 +68,7 @@ class Record:
 def write_record(run: Run, record: Record) -> None:
     """Write this site's manifest and report."""
     run.party.meter.settle()
+    total = run.party.meter.total
     openings = [
         {"what": o.what, "shape": list(o.shape), "to": _name(run, o.to), "reason": o.reason}
         for o in run.session.openings
@@ -75,9 +81,9 @@ def write_record(run: Run, record: Record) -> None:
         "party": {"rank": run.party.rank, "name": run.party.name},
         "parties": [run.party.names[r] for r in range(run.party.size)],
         "assumptions": asdict(run.session.protocol.assumptions),
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(record.started)),
+        "started": record.started.isoformat(timespec="seconds"),
         "seconds": record.seconds(),
-        "total": run.party.meter.total.as_dict(),
+        "total": total.as_dict(),
         "operations": {k: v.as_dict() for k, v in sorted(run.party.meter.operations.items())},
         "opened": openings,
         "studies": record.studies,
@@ -96,16 +102,27 @@ def write_record(run: Run, record: Record) -> None:
         "evaluation": manifest["evaluation"],
         "plaintext": None,
         "opened": _summed(openings),
-        "layers": layers(run),
+        "layers": layers(run, record),
+        "whole": {
+            "seconds": manifest["seconds"],
+            "rounds": total.rounds,
+            "bytes": total.sent_bytes,
+        },
     }
     write_report(run.folder / record.command / "report.html", report)
 
 
-def layers(run: Run) -> list[dict[str, Any]]:
-    """Seconds, rounds and bytes by layer: the head of each metered path, largest first."""
+def layers(run: Run, record: Record) -> list[dict[str, Any]]:
+    """Seconds, rounds and bytes by layer, largest first.
+
+    A layer is the head of a metered path, its name and its kind; a name may hold a slash. What is
+    in no layer is the loss, the optimizer and the loop.
+    """
+    known = sorted(record.layers.union(PLACES), key=len, reverse=True)
     rows: dict[str, list[float]] = defaultdict(lambda: [0.0, 0, 0])
     for path, count in run.party.meter.operations.items():
-        row = rows[path.partition("/")[0]]
+        head = next((k for k in known if f"{path}/".startswith(f"{k}/")), REST)
+        row = rows[head]
         row[0] += count.seconds
         row[1] += count.rounds
         row[2] += count.sent_bytes

@@ -4,48 +4,58 @@ from __future__ import annotations
 
 import hashlib
 import io
+from typing import Any
 
 import torch
 
 from mpc.errors import UsageError
 from mpc.files import write_whole
+from protocols.cli.job import Job
+from protocols.cli.model import load_shared, make_model
 from protocols.cli.record import Record, write_record
 from protocols.cli.start import Run
-from protocols.cli.train import make_model
 from protocols.nn.tensor import SecretTensor
-from protocols.training import checkpoint
 
 
-def release(run: Run, to: str) -> None:
-    """One party's part. Every party has to run it: without all three nothing is released."""
-    names = [site.name for site in run.job.sites]
+def check_site(job: Job, to: str) -> None:
+    """Refuse a name that is no site's.
+
+    Raises:
+        UsageError: it is none of those that the message lists.
+    """
+    names = [site.name for site in job.sites]
     if to not in names:
         raise UsageError(f"there is no site {to!r}: choose {', '.join(names)}")
+
+
+def release(run: Run, to: str, epoch: int | None = None) -> None:
+    """One party's part. Every party has to run it: without all three nothing is released."""
     # What is asked for must be the same everywhere, or a party would be made to release to another.
     run.party.agree(_digest(to), "the site that the model is released to")
-    owner = names.index(to)
-    record = Record.begin(run, "open", ())
+    owner = [site.name for site in run.job.sites].index(to)
+    record = Record.begin(run, "open")
     model = run.together("build the model", lambda: make_model(run.job))
-    key = run.together("use its key file", lambda: checkpoint.read_key(run.key_path))
-    path = run.folder / "model.share"
-    run.together(
-        "read its share of the model", lambda: checkpoint.read_share(run.session, path, key)
-    )
-    checkpoint.load(run.session, model, path, key)
-    opened = {}
+    load_shared(run, model, epoch)
+    opened: dict[str, torch.Tensor | None] = {}
     for name, t in model.state_dict(keep_vars=True).items():
         if isinstance(t, SecretTensor):
-            value = run.session.open(t, reason=f"release of the model to {to}: {name}", to=owner)
-            opened[name] = value
+            reason = f"release of the model to {to}: {name}"
+            opened[name] = run.session.open(t, reason=reason, to=owner)
         else:
             opened[name] = t
-    if run.party.rank == owner:
+    run.set_aside("open")
+    mine = opened if run.party.rank == owner else None
+    run.together("write its results", lambda: _write(run, record, mine))
+    run.console.say(f"the model was released to {to}, and to nobody else")
+
+
+def _write(run: Run, record: Record, opened: dict[str, Any] | None) -> None:
+    if opened is not None:
         buffer = io.BytesIO()
         torch.save(opened, buffer)
-        write_whole(run.folder / "open" / "model.pt", buffer.getvalue())
-        run.console.note(f"the model is in {run.folder / 'open' / 'model.pt'}")
+        path = write_whole(run.folder / "open" / "model.pt", buffer.getvalue())
+        run.console.note(f"the model is in {path}")
     write_record(run, record)
-    run.console.say(f"the model was released to {to}, and to nobody else")
 
 
 def _digest(text: str) -> bytes:

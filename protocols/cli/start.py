@@ -1,11 +1,12 @@
-"""Starting a job: as one rank under mpirun, or by starting ranks of its own; and ending it, whatever happens."""
+"""Starting a job: as a rank under mpirun, or by starting ranks; and ending it, whatever happens."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -16,10 +17,10 @@ from mpc.errors import MpcError, OutOfStep, PeerError, UsageError
 from mpc.launch import abort_all, mpirun, run_under_mpi, under_mpirun
 from mpc.party import Party
 from protocols.cli.console import Console, complain, terminal_environment
-from protocols.cli.job import Job, SiteSettings, code_digest, read_job
+from protocols.cli.job import Job, SiteSettings, code_digest, model_digest, read_job
 from protocols.nn import Session
 
-USAGE, PEER, BUG = 2, 3, 1
+BUG, USAGE, PEER = 1, 2, 3  # exit codes; see docs/jobs.md
 T = TypeVar("T")
 
 
@@ -48,19 +49,25 @@ class Run:
         return self.site.key or self.folder / "party.key"
 
     def together(self, what: str, work: Callable[[], T]) -> T:
-        """Do something at every site that may fail at one, and stop at all of them if it does. Cost: 1 round.
+        """Do at every site what may fail at one, and stop at all of them if it does. Cost: 1 round.
 
         Raises:
             UsageError: at the site that failed, with its own reason.
             PeerError: at the others, naming the site.
         """
         result: list[T] = []
-        failure: UsageError | None = None
+        failure: Exception | None = None
         try:
             result.append(work())
-        except UsageError as error:
+        except OSError as error:
+            failure = UsageError(f"{self.party.name} could not {what}: {self._reason(error)}")
+        except Exception as error:
             failure = error
-        heard = self.party.broadcast(np.array([failure is not None], np.uint8))
+        mine = np.array([failure is not None], np.uint8)
+        heard = self.party.broadcast(mine)
+        if any(flag[0] for (flag,) in heard.values()):
+            with suppress(PeerError):  # nobody leaves before all have heard who failed
+                self.party.broadcast(mine)
         if failure is not None:
             raise failure
         failed = [self.party.names[rank] for rank, (flag,) in sorted(heard.items()) if flag[0]]
@@ -73,29 +80,110 @@ class Run:
         heard = self.party.broadcast(np.array([number], np.int64))
         return int(heard[rank][0][0])
 
+    def set_aside(self, *patterns: str) -> None:
+        """Move what an earlier run left in this site's folder to `earlier/NNN` in it. 2 rounds.
 
-def start(path: Path, program: Callable[[Run], None], command: Sequence[str]) -> int:
+        The number is the same at all sites, so that files of one save stay together.
+        """
+        taken = [int(p.name) for p in self.folder.glob("earlier/*") if p.name.isdigit()]
+        heard = self.party.broadcast(np.array([max(taken, default=0)], np.int64))
+        target = self.folder / "earlier" / f"{1 + max(int(n[0]) for (n,) in heard.values()):03d}"
+        left = [p for pattern in patterns for p in sorted(self.folder.glob(pattern))]
+
+        def move() -> None:
+            for path in left:
+                target.mkdir(parents=True, exist_ok=True)
+                path.rename(target / path.name)
+
+        self.together("move an earlier run's results aside", move)
+        if left:
+            self.console.note(f"what an earlier run left here is now in {target}")
+
+    def _reason(self, error: OSError) -> str:
+        """Why the system refused; where, only if that is among the results, not among the data."""
+        reason = error.strerror or type(error).__name__
+        where = error.filename
+        if isinstance(where, str) and Path(where).is_relative_to(self.job.output):
+            return f"{reason}: {self.folder}"
+        return reason
+
+
+def start(
+    path: Path,
+    program: Callable[[Run], None],
+    command: Sequence[str],
+    *,
+    check: Callable[[Job], None] = lambda job: None,
+) -> int:
     """Run a job's program at every party; returns an exit code.
 
     Args:
         path: the job file.
         program: what each party does.
         command: arguments of `radmpc`, to start ranks with.
+        check: what else the job must be good for, before any rank is started.
+
+    Raises:
+        UsageError: the job will not do.
     """
-    try:
-        job = read_job(path)
-    except UsageError as error:
-        complain(str(error))
-        return USAGE
-    if not under_mpirun():
+    job = read_job(path)
+    check(job)
+    if under_mpirun():
+        return _as_rank(job, program)
+    line, environment = mpirun(len(job.sites), ["-m", "protocols.cli", *command])
+    return run_quietly(line, environment)
+
+
+def run_quietly(line: Sequence[str], environment: dict[str, str]) -> int:
+    """Run mpirun; what the ranks say is passed on, and mpirun's own words about their end are not.
+
+    Returns its exit code.
+    """
+    with subprocess.Popen(
+        line,
+        env=environment | terminal_environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+    ) as started:
         try:
-            line, environment = mpirun(len(job.sites), ["-m", "protocols.cli", *command])
-        except UsageError as error:
-            complain(str(error))
-            return USAGE
-        started = subprocess.run(line, env=environment | terminal_environment(), check=False)
-        return started.returncode
-    return _as_rank(job, program)
+            for text in without_notices(started.stderr or ()):
+                sys.stderr.write(text)
+                sys.stderr.flush()
+            return started.wait()
+        except KeyboardInterrupt:
+            started.terminate()
+            raise
+
+
+RULE = "-" * 74
+NOTICES = ("MPI_ABORT was invoked", "prterun has exited", "prterun detected that one or more")
+
+
+def without_notices(lines: Iterable[str]) -> Iterator[str]:
+    """The lines without mpirun's framed notices that a rank stopped, since the rank said why."""
+    held: list[str] = []
+    notice = False
+    for line in lines:
+        if notice and not line.strip():
+            notice = False
+            continue
+        notice = False
+        if line.rstrip() == RULE:
+            held.append(line)
+            if len(held) == 1:
+                continue
+            notice = any(text in inner for inner in held for text in NOTICES)
+            if not notice:
+                yield from held
+            held = []
+        elif line.startswith("radmpc: "):
+            yield line  # ranks may write while mpirun does
+        elif held:
+            held.append(line)
+        else:
+            yield line
+    yield from held
 
 
 def _as_rank(job: Job, program: Callable[[Run], None]) -> int:
@@ -103,7 +191,10 @@ def _as_rank(job: Job, program: Callable[[Run], None]) -> int:
         party.agree(code_digest(), "code")
         party.agree(job.digest(), "settings")
         session = Session(party, protocol=job.protocol, width=job.width)
-        program(Run(job, party, session, Console(party.rank, party.name)))
+        run = Run(job, party, session, Console(party.rank, party.name))
+        model_code = run.together("find its model's code", lambda: model_digest(job))
+        party.agree(model_code, "the model's code")
+        program(run)
 
     try:
         run_under_mpi(
@@ -115,8 +206,10 @@ def _as_rank(job: Job, program: Callable[[Run], None]) -> int:
         )
     except MpcError as error:
         complain(str(error))
-        # A party that stops by itself lets its peers find out the same way; give them the time to say so.
-        abort_all(USAGE if isinstance(error, UsageError | OutOfStep) else PEER, after_s=1.0)
+        # A party that stops lets its peers find out the same way: give them time to say so. Whose
+        # own fault it is goes first, so that the job ends with that party's exit code.
+        mine = isinstance(error, UsageError | OutOfStep)
+        abort_all(USAGE if mine else PEER, after_s=1.0 if mine else 2.5)
     except BaseException as error:
         if not isinstance(error, KeyboardInterrupt | SystemExit):
             # Code and line, and the kind of error; its text might quote a value.

@@ -1,4 +1,4 @@
-"""`radmpc protocols`: what each protocol assumes, withstands, and costs word by word, as measured here and now."""
+"""`radmpc protocols`: what each assumes, withstands and costs, word by word, as measured now."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ WORDS: dict[str, Word] = {
 
 
 def word_costs(name: str) -> dict[str, tuple[int, float]]:
-    """Rounds, and bytes a party for each element (mean over the parties), of every word of a protocol."""
+    """Rounds of every word, and bytes a party for each element (mean over the parties)."""
     size = PARTIES[name]
 
     def program(party: Party) -> dict[str, tuple[int, int]]:

@@ -1,8 +1,9 @@
-"""A model's shares on disk: one file a party, encrypted and authenticated under that party's own key.
+"""A model's shares on disk: one file a party, encrypted and authenticated under that party's key.
 
-Format: magic, the length of a JSON header, the header, a 96-bit nonce, and AES-256-GCM of the shares (NIST SP 800-38D)
-with everything before as associated data. The header is public: names, shapes, which save it belongs to. Nothing is
-pickled. A file is written beside its place and moved there, so a crash leaves the one before.
+Format: magic, the length of a JSON header, the header, a 96-bit nonce, and AES-256-GCM of the
+shares (NIST SP 800-38D) with everything before as associated data. The header is public: names,
+shapes, which save it belongs to. Nothing is pickled. A file is written beside its place and moved
+there, so a crash leaves the one before.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ import secrets
 import struct
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+import torch
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from torch import nn
@@ -56,6 +58,15 @@ class Header:
     tensors: list[tuple[str, Shape, int]]
 
 
+@dataclass(frozen=True)
+class Saved:
+    """A share file that was read, checked and decrypted: this party's words, and what they are."""
+
+    path: Path
+    header: Header
+    words: Array
+
+
 def make_key(path: Path) -> bytes:
     """The key in a file; made there, readable by its owner alone, if there is none.
 
@@ -67,6 +78,8 @@ def make_key(path: Path) -> bytes:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(secrets.token_bytes(KEY_BYTES))
+            file.flush()
+            os.fsync(file.fileno())  # shares under a key that a power cut took are lost
     return read_key(path)
 
 
@@ -97,22 +110,20 @@ def save(
     epoch: int,
     recipe: dict[str, Any],
 ) -> None:
-    """Write this party's shares of a model. Every party calls it at the same step; no message is sent.
+    """Write this party's shares of a model. Every party calls it at the same step; no message.
 
     Args:
         session: whose shares.
-        model: all its floating-point tensors must be secret.
+        model: all its floating-point tensors must be secret, as `Session.secure` makes them.
         path: this party's file.
         key: 32 bytes, this party's own.
         epoch: complete epochs.
         recipe: how to build the module, for `load`.
     """
-    named = [
-        (name, t)
-        for name, t in model.state_dict(keep_vars=True).items()
-        if isinstance(t, SecretTensor)
-    ]
-    arrays = [_secret(session, t) for _, t in named]
+    named = _slots(model)
+    if not all(isinstance(t, SecretTensor) for _, t in named):
+        raise UsageError("only a model whose weights are shared is saved as shares: secure it")
+    arrays = [_secret(session, cast(SecretTensor, t)) for _, t in named]
     mark = session.protocol.coins((2,)).tobytes().hex()
     header = Header(
         protocol=session.protocol.name,
@@ -136,11 +147,11 @@ def read_header(path: Path) -> Header:
     return _split(path)[0]
 
 
-def read_share(session: Session, path: Path, key: bytes) -> tuple[Header, Array]:
-    """This party's words in a share file, checked and decrypted. No message.
+def read_share(session: Session, model: nn.Module, path: Path, key: bytes) -> Saved:
+    """This party's part of a model, checked and decrypted. No message; the model stays as it is.
 
     Raises:
-        UsageError: not a share file, another key, another rank or protocol, or damaged.
+        UsageError: not a share file, another key, rank, protocol or architecture, or damaged.
     """
     header, front, nonce, cipher = _split(path)
     mine = (session.protocol.name, session.size, session.rank)
@@ -157,27 +168,26 @@ def read_share(session: Session, path: Path, key: bytes) -> tuple[Header, Array]
     expected = session.protocol.terms * sum(math.prod(shape) for _, shape, _ in header.tensors)
     if words.size != expected:
         raise UsageError(f"{path} holds {words.size} words, and its header says {expected}")
-    return header, words
+    slots = [(name, tuple(t.shape)) for name, t in _slots(model)]
+    if [(name, shape) for name, shape, _ in header.tensors] != slots:
+        raise UsageError(f"{path} holds shares of another architecture than this model's")
+    return Saved(path, header, words)
 
 
-def load(session: Session, model: nn.Module, path: Path, key: bytes) -> Header:
-    """Put this party's shares into a model of the same architecture. Cost: 1 round, to compare the save.
+def load(session: Session, model: nn.Module, saved: Saved) -> Header:
+    """Put this party's shares, as read, into the model. Cost: 1 round, to compare the save.
 
     Raises:
-        UsageError: as `read_share`, or the shares are of another architecture.
         OutOfStep: the parties' files are of different saves; names who differs.
     """
-    header, words = read_share(session, path, key)
+    header = saved.header
     if session.party is not None:
         save_mark = hashlib.sha256(header.save.encode()).digest()
         session.party.agree(save_mark, "share files: they are of different saves")
-    slots = [(n, tuple(t.shape)) for n, t in model.state_dict().items() if t.is_floating_point()]
-    if [(name, shape) for name, shape, _ in header.tensors] != slots:
-        raise UsageError(f"{path} holds shares of another architecture than this model's")
     terms, at, made = session.protocol.terms, 0, {}
     for name, shape, fraction in header.tensors:
         size = terms * math.prod(shape)
-        rows = words[at : at + size].reshape(terms, *shape)
+        rows = saved.words[at : at + size].reshape(terms, *shape)
         made[name] = session.array([np.array(row) for row in rows], fraction)
         at += size
     session.replace(model, made)
@@ -197,10 +207,19 @@ def _split(path: Path) -> tuple[Header, bytes, bytes, bytes]:
         raw = json.loads(whole[at : at + length])
         raw["tensors"] = [(str(n), tuple(int(d) for d in s), int(f)) for n, s, f in raw["tensors"]]
         header = Header(**raw)
-    except (ValueError, TypeError, KeyError, struct.error):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError, struct.error):
         raise UsageError(f"{path} is not a share file of radmpc, or is cut off") from None
     end = at + length
     return header, whole[:end], whole[end : end + NONCE_BYTES], whole[end + NONCE_BYTES :]
+
+
+def _slots(model: nn.Module) -> list[tuple[str, torch.Tensor]]:
+    """Every floating-point tensor of a model, those that its state dict leaves out too."""
+    tensors = [
+        *model.named_parameters(remove_duplicate=False),
+        *model.named_buffers(remove_duplicate=False),
+    ]
+    return [(name, t) for name, t in tensors if t.is_floating_point()]
 
 
 def _secret(session: Session, t: SecretTensor) -> SecretArray[Any]:

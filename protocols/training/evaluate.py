@@ -1,10 +1,11 @@
-"""How good a secret model is on secret studies, opening counts over all studies and nothing about any one of them."""
+"""How good a secret model is on secret studies; only counts over all studies are opened."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,7 +45,7 @@ class Evaluation:
         return float(np.trace(self.confusion) / max(self.confusion.sum(), 1))
 
     def auc_interval(self, confidence: float = 0.95) -> tuple[float, float, float] | None:
-        """The area under the ROC curve and its confidence interval, from the area and the counts alone.
+        """The area under the ROC curve and its interval, from the area and the counts alone.
 
         Hanley and McNeil, Radiology 143 (1982); cut to [0, 1]. None if there is no area.
         """
@@ -97,15 +98,16 @@ def evaluate(
     return Evaluation(confusion, thresholds, counts[:, 1], counts[:, 0], auc)
 
 
-def _pairs(session: Session, margin: SecretArray, truth: SecretArray) -> float:
-    """Pairs of a study of class 1 and one of class 0 in the right order; a tie counts half (Mann and Whitney 1947).
+def _pairs(session: Session, margin: SecretArray[Any], truth: SecretArray[Any]) -> float:
+    """Pairs of a study of class 1 and one of class 0 in the right order; a tie counts half.
 
-    Both orders of each pair are compared, since a tie is where neither is below.
+    Mann and Whitney, Annals of Mathematical Statistics 18 (1947). Both orders of each pair are
+    compared, since a tie is where neither is below.
     """
     n = margin.size
     difference = margin.reshape(n, 1).broadcast_to((n, n)) - margin.reshape(1, n)
-    below, above = stack([difference, -difference]).negative().ring()
-    order = above - below  # 1, 0 or -1 for the study of the row against that of the column
+    signs = stack([difference, -difference]).negative().ring()
+    order = signs[1] - signs[0]  # 1, 0 or -1 for the study of the row against that of the column
     balance = truth[:, 1].reshape(1, n) @ order @ truth[:, 0].reshape(n, 1)
     positive, negative = truth[:, 1].sum(), truth[:, 0].sum()
     everything = positive.reshape(1, 1) * negative.reshape(1, 1)
@@ -125,12 +127,12 @@ def _thresholds() -> np.ndarray:
     return np.log(chance / (1 - chance))
 
 
-def _whole(targets: SecretArray) -> SecretArray:
+def _whole(targets: SecretArray[Any]) -> SecretArray[Any]:
     """One-hot labels as integers: what is at least ½ is 1."""
     return (targets >= 0.5).ring() if targets.fraction else targets
 
 
-def _open(session: Session, counts: SecretArray, what: str) -> np.ndarray:
+def _open(session: Session, counts: SecretArray[Any], what: str) -> np.ndarray:
     tensor = session.tensor(counts, torch.int64)
     opened = session.open(tensor, reason=f"evaluation: {what} over all test studies")
     if opened is None:

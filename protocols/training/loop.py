@@ -1,4 +1,4 @@
-"""An ordinary PyTorch loop. It runs on secret tensors and on plain ones alike, which is how the two are compared."""
+"""An ordinary PyTorch loop. It runs on secret and on plain tensors alike, so the two compare."""
 
 from __future__ import annotations
 
@@ -44,6 +44,10 @@ class Training:
             raise UsageError(f"optimizer {self.optimizer!r}: choose sgd or adam")
         if not 0 < self.rate < 2**15:
             raise UsageError(f"learning rate {self.rate}: must be above 0")
+        if not 0 <= self.momentum < 1:
+            raise UsageError(f"momentum {self.momentum}: must be from 0 up, and less than 1")
+        if not 0 <= self.weight_decay < 1:
+            raise UsageError(f"weight_decay {self.weight_decay}: must be from 0 up, less than 1")
 
     def make_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         """PyTorch's own optimizer over the model's parameters."""
@@ -59,17 +63,16 @@ class Training:
         )
 
     def batches(self, studies: int, epoch: int) -> Iterator[torch.Tensor]:
-        """Public places of the studies of each step, shuffled anew each epoch; a last odd study joins the step before.
+        """Public places of the studies of each step, shuffled anew each epoch.
 
-        A batch of one would have no variance, which batch norm divides by.
+        A last odd study joins the step before: a batch of one would have no variance, which batch
+        norm divides by.
         """
-        order = torch.from_numpy(
-            np.random.default_rng([self.seed, epoch]).permutation(studies).astype(np.int64)
-        )
-        steps = list(order.split(self.batch))
-        if len(steps) > 1 and len(steps[-1]) == 1:
-            steps[-2:] = [torch.cat(steps[-2:])]
-        yield from steps
+        order = np.random.default_rng([self.seed, epoch]).permutation(studies).astype(np.int64)
+        ends = list(range(self.batch, studies, self.batch))
+        if self.batch > 1 and ends and studies - ends[-1] == 1:
+            ends.pop()
+        yield from map(torch.from_numpy, np.split(order, ends))
 
     def steps(self, studies: int) -> int:
         """Steps in an epoch."""
@@ -93,28 +96,31 @@ def fit(
         targets: one-hot or soft labels, [n, classes].
         training: how.
         on_step: told epoch and step after each step.
-        on_epoch: told epoch, mean loss (secret if the data is) and seconds after each epoch; the model is in training
-            mode again when it returns.
+        on_epoch: told epoch, mean loss over the studies (secret if the data is) and seconds after
+            each epoch; the model has to be in training mode again when it returns.
     """
     optimizer = training.make_optimizer(model)
     for epoch in range(training.epochs):
         model.train()
-        start, losses = time.perf_counter(), []
+        start, losses, sizes = time.perf_counter(), [], []
         for step, places in enumerate(training.batches(len(images), epoch)):
             optimizer.zero_grad()
             loss = F.cross_entropy(model(images[places]), targets[places])
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             losses.append(loss.detach())
+            sizes.append(len(places))
             if on_step is not None:
                 on_step(epoch, step)
         if on_epoch is not None:
-            on_epoch(epoch, torch.stack(losses).mean(), time.perf_counter() - start)
+            weights = torch.tensor(sizes) / sum(sizes)
+            mean = (torch.stack(losses) * weights).sum()
+            on_epoch(epoch, mean, time.perf_counter() - start)
 
 
 def logits_of(model: nn.Module, images: torch.Tensor, batch: int) -> torch.Tensor:
     """What the model says of all images, [n, classes], batch by batch, in evaluation mode."""
     model.eval()
     with torch.no_grad():
-        places = torch.arange(len(images)).split(batch)
-        return torch.cat([model(images[i]) for i in places])
+        starts = range(0, len(images), batch)
+        return torch.cat([model(images[at : at + batch]) for at in starts])
