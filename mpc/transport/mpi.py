@@ -94,7 +94,10 @@ class MpiTransport:
                 os.sched_yield()
                 continue
             late = {*wanted, *(peer for peer, request in started if not request.Test())}
-            if (heard := self._farewell(self._mpi.ANY_SOURCE)) is not None:
+            # Only who is waited for is listened to: a peer whose part of this round is here may have
+            # ended for a reason that this party is about to learn first-hand.
+            farewells = (self._farewell(peer) for peer in sorted(late))
+            if (heard := next((f for f in farewells if f is not None), None)) is not None:
                 # One that gave up on this party cannot know for whom this one waits in turn.
                 also = {peer for peer in late if peer != heard[0]}
                 waiting = f"waiting for {_names(also)}, " if also else ""

@@ -60,7 +60,7 @@ def write_predictions(
     body = {"classes": list(class_names), "studies": entries}
     return (
         write_whole(folder / f"{name}.json", (json.dumps(body, indent=2) + "\n").encode()),
-        write_whole(folder / f"{name}.csv", text.getvalue().encode()),
+        write_whole(folder / f"{name}.csv", text.getvalue().encode(errors="surrogateescape")),
     )
 
 

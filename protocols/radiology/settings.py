@@ -85,11 +85,11 @@ class Intake:
         check_keywords(self.tags)
 
     def _check_classes(self) -> None:
-        if isinstance(self.classes, int):
-            if _whole(self.classes, 2):
-                return
-        elif len(self.classes) > 1 and len(set(self.classes)) == len(self.classes):
+        if _whole(self.classes, 2):
             return
+        if isinstance(self.classes, tuple) and all(isinstance(c, str) for c in self.classes):
+            if len(self.classes) > 1 and len(set(self.classes)) == len(self.classes):
+                return
         raise UsageError("classes is a number from 2 up, or two or more different names")
 
     @classmethod
