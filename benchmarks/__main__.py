@@ -16,6 +16,10 @@ from mpc.launch import mpirun, run_under_mpi, under_mpirun
 from mpc.party import Party
 
 PARTIES = 3
+HEAD = (
+    f"{'case':12} {'protocol':8} {'batch':>5} {'seconds':>9} {'rounds':>7} "
+    f"{'MB a party':>11} {'peak MiB':>9}"
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -45,6 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     def program(party: Party) -> list[Result]:
         rows = []
+        if party.rank == 0:
+            print(HEAD, flush=True)
         for name in names:
             case = CASES[name]
             row = run(
@@ -56,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
                 repeats=options.repeats or case.repeats,
             )
             if party.rank == 0:
-                print(format_row(row, first=not rows), flush=True)
+                print(format_row(row), flush=True)
             rows.append(row)
         if party.rank == 0 and options.json:
             options.json.write_text(json.dumps([r.as_dict() for r in rows], indent=2) + "\n")
@@ -75,17 +81,12 @@ def _beside(options: argparse.Namespace) -> int:
     return 0
 
 
-def format_row(row: Result, *, first: bool) -> str:
-    """One line of the table, under its head if it is the first."""
-    head = (
-        f"{'case':12} {'protocol':8} {'batch':>5} {'seconds':>9} {'rounds':>7} "
-        f"{'MB a party':>11} {'peak MiB':>9}\n"
-    )
-    line = (
+def format_row(row: Result) -> str:
+    """One line of the table under `HEAD`."""
+    return (
         f"{row.case:12} {row.protocol:8} {row.batch or '':>5} {row.seconds:9.4f} {row.rounds:7d} "
         f"{row.bytes_per_party / 1e6:11.2f} {row.peak_mib:9.0f}"
     )
-    return (head if first else "") + line
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -21,9 +20,9 @@ from mpc.errors import UsageError
 from mpc.launch import mpirun, run_under_mpi, under_mpirun
 from mpc.party import Party
 from protocols.nn import Session
-from protocols.radiology.cohort import Splits, load_npz
 from protocols.radiology.metrics import accuracy, auc
 from protocols.radiology.models import build
+from protocols.radiology.npz import Splits, load_npz
 from protocols.radiology.site import Site
 from protocols.training.evaluate import evaluate
 from protocols.training.loop import Training, fit, logits_of
@@ -85,18 +84,22 @@ def make(name: str, data: Splits, seed: int) -> nn.Module:
     torch.manual_seed(seed)
     _, channels, *size = data.train.images.shape
     shape = {"size": tuple(size), "dims": len(size)} if name == "radcnn" else {}
-    return build(name, classes=int(data.train.labels.max()) + 1, channels=channels, **shape)
+    return build(name, classes=classes_of(data), channels=channels, **shape)
+
+
+def classes_of(data: Splits) -> int:
+    """How many classes the training labels name."""
+    return int(data.train.labels.max()) + 1
 
 
 def tensors(site: Site, classes: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Images and one-hot labels."""
-    labels = np.eye(classes, dtype=np.float32)[site.labels]
-    return torch.from_numpy(site.images), torch.from_numpy(labels)
+    return torch.from_numpy(site.images), torch.from_numpy(site.one_hot(classes))
 
 
 def in_the_clear(name: str, data: Splits, training: Training) -> dict[str, object]:
     """Plain PyTorch, float32."""
-    model, classes = make(name, data, training.seed), int(data.train.labels.max()) + 1
+    model, classes = make(name, data, training.seed), classes_of(data)
     start = time.perf_counter()
     fit(model, *tensors(data.train, classes), training)
     seconds = time.perf_counter() - start
@@ -110,7 +113,7 @@ def in_the_clear(name: str, data: Splits, training: Training) -> dict[str, objec
 def on_shares(party: Party, name: str, data: Splits, training: Training) -> dict[str, object]:
     """The same loop on secret tensors; only test counts are opened."""
     session = Session(party)
-    model, classes = make(name, data, training.seed), int(data.train.labels.max()) + 1
+    model, classes = make(name, data, training.seed), classes_of(data)
     mine = party.rank == 0
     train = [session.share(t if mine else None, owner=0) for t in tensors(data.train, classes)]
     test = [session.share(t if mine else None, owner=0) for t in tensors(data.test, classes)]

@@ -21,30 +21,26 @@ CASES: dict[str, Case] = {}
 
 @dataclass(frozen=True)
 class Case:
-    """A workload: `prepare` gives the function that is timed."""
+    """A workload: `prepare(session, batch)` gives the function that is timed."""
 
     name: str
-    what: str
     repeats: int
     prepare: Callable[[Session, int], Step]
     batch: int
 
 
 def case(name: str, *, repeats: int, batch: int = 0) -> Callable[..., Callable[..., Step]]:
-    """Register a workload under a name."""
+    """Register a workload under a name; batch 0 is for one whose size is in its name."""
 
     def register(prepare: Callable[[Session, int], Step]) -> Callable[[Session, int], Step]:
-        what = (prepare.__doc__ or "").strip().splitlines()[0]
-        CASES[name] = Case(name, what, repeats, prepare, batch)
+        CASES[name] = Case(name, repeats, prepare, batch)
         return prepare
 
     return register
 
 
-def _reals(session: Session, *shape: int, scale: float = 1.0) -> Any:
-    mine = session.party is None or session.party.rank == 0
-    x = torch.randn(shape) * scale if mine else None
-    return session.share(x, owner=0)
+def _reals(session: Session, *shape: int) -> Any:
+    return session.share(torch.randn(shape) if session.rank == 0 else None, owner=0)
 
 
 def _secret(session: Session, *shape: int) -> SecretArray[Any]:
@@ -96,8 +92,8 @@ def cnntrain(session: Session, batch: int) -> Step:
     """RadCNN: one SGD step with cross-entropy on secret one-hot labels."""
     model = session.secure(radcnn().train())
     x = _reals(session, batch, 1, 28, 28)
-    mine = session.party is None or session.party.rank == 0
-    y = session.share(torch.eye(2)[torch.randint(0, 2, (batch,))] if mine else None, owner=0)
+    labels = torch.eye(2)[torch.randint(0, 2, (batch,))]
+    y = session.share(labels if session.rank == 0 else None, owner=0)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
 
     def step() -> object:

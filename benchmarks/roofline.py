@@ -1,4 +1,4 @@
-"""What this machine can do, measured at once with the cases, and each case's floor worked out from it.
+"""What this machine can do, measured at once with the cases, and the floor of each case from it.
 
 A floor counts only what no implementation of the protocol can do without: ring products, masks, and
 bytes on the wire, spread over the cores that the three ranks share.

@@ -5,9 +5,9 @@ The modules, each leaning only on those before it:
 - `array`: what counts as an array, and the checks before memory is touched
 - `bilinear`: maps linear in each of two arguments, as values
 - `native`: threads and instruction sets of the compiled kernels
+- `bits`: bit planes, ANDs and carries on them
 - `ring`, `gemm`, `conv`: products, matrix products, convolutions and their gradients
 - `prg`: ChaCha20 streams
-- `bits`: bit planes, ANDs and carries on them
 - `reference`: every kernel in plain NumPy, the definition
 """
 

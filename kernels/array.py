@@ -15,6 +15,7 @@ Array: TypeAlias = npt.NDArray[Any]
 Shape: TypeAlias = tuple[int, ...]
 
 RING_DTYPES = (np.dtype(np.uint64), np.dtype(np.uint32))
+UNSIGNED_DTYPES = tuple(np.dtype(t) for t in (np.uint8, np.uint16, np.uint32, np.uint64))
 WORD = np.dtype(np.uint64)
 
 

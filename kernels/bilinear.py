@@ -9,11 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import cast
+from typing import TypeAlias, cast
 
 import numpy as np
 
-from kernels.array import RING_DTYPES, Array, Shape, require
+from kernels.array import RING_DTYPES, Array, Shape, require, require_shape, require_target
+
+ShapeMap: TypeAlias = Callable[[Shape, Shape], Shape]
+AddTo: TypeAlias = Callable[[Array, Array, Array], None]
+CrossTo: TypeAlias = Callable[[Array, Array, Array, Array, Array], None]
 
 
 @dataclass(frozen=True)
@@ -29,10 +33,10 @@ class Bilinear:
     """
 
     name: str
-    shape: Callable[[Shape, Shape], Shape] = field(compare=False, repr=False)
-    add_to: Callable[[Array, Array, Array], None] = field(compare=False, repr=False)
-    cross_to: Callable[[Array, Array, Array, Array, Array], None] = field(
-        default=cast("Callable[..., None]", None),  # filled in below, and never None afterwards
+    shape: ShapeMap = field(compare=False, repr=False)
+    add_to: AddTo = field(compare=False, repr=False)
+    cross_to: CrossTo = field(
+        default=cast("CrossTo", None),  # filled in below, and never None afterwards
         compare=False,
         repr=False,
     )
@@ -54,3 +58,29 @@ class Bilinear:
     def _cross_in_two_steps(self, out: Array, x0: Array, x1: Array, y0: Array, y1: Array) -> None:
         self.add_to(out, x0, y0 + y1)
         self.add_to(out, x1, y0)
+
+
+def compiled(name: str, shape: ShapeMap, add: AddTo, cross: CrossTo) -> Bilinear:
+    """A map whose two forms are compiled, with all checks before memory is touched.
+
+    `add(out, x, y)` and `cross(out, x0, x1, y0, y1)` are called only with arrays of one ring dtype
+    whose shapes fit, and an `out` that can be written in place.
+    """
+
+    def check_target(out: Array, x: Array, y: Array) -> None:
+        require_shape(f"{name}: out", out, shape(x.shape, y.shape))
+        require_target(out)
+
+    def add_to(out: Array, x: Array, y: Array) -> None:
+        require(out, x, y, dtypes=RING_DTYPES)
+        check_target(out, x, y)
+        add(out, x, y)
+
+    def cross_to(out: Array, x0: Array, x1: Array, y0: Array, y1: Array) -> None:
+        require(out, x0, x1, y0, y1, dtypes=RING_DTYPES)
+        require_shape(f"{name}: x1", x1, x0.shape)
+        require_shape(f"{name}: y1", y1, y0.shape)
+        check_target(out, x0, y0)
+        cross(out, x0, x1, y0, y1)
+
+    return Bilinear(name, shape, add_to, cross_to)

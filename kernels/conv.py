@@ -7,13 +7,14 @@ the input is made: beyond the result, a thread holds one padded tile of input an
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
 from kernels import _native
-from kernels.array import RING_DTYPES, Array, Shape, require, require_shape, require_target
-from kernels.bilinear import Bilinear
+from kernels.array import Array, Shape
+from kernels.bilinear import Bilinear, ShapeMap, compiled
+
+_FORWARD, _INPUT_GRAD, _WEIGHT_GRAD = range(3)  # Kind, in src/view.h
 
 
 @dataclass(frozen=True)
@@ -90,26 +91,16 @@ def _require_channels(inputs: int, weight_shape: Shape, geometry: Geometry) -> N
         )
 
 
-def _bilinear(
-    kind: int, name: str, geometry: Geometry, shape: Callable[[Shape, Shape], Shape]
-) -> Bilinear:
+def _bilinear(kind: int, name: str, geometry: Geometry, shape: ShapeMap) -> Bilinear:
     walk = (kind, geometry.stride, geometry.padding, geometry.dilation, geometry.groups)
 
-    def add_to(out: Array, x: Array, y: Array) -> None:
-        require(out, x, y, dtypes=RING_DTYPES)
-        require_shape(f"{name}: out", out, shape(x.shape, y.shape))
-        require_target(out)
+    def add(out: Array, x: Array, y: Array) -> None:
         _native.conv_add(*walk, out, x, y)
 
-    def cross_to(out: Array, x0: Array, x1: Array, y0: Array, y1: Array) -> None:
-        require(out, x0, x1, y0, y1, dtypes=RING_DTYPES)
-        require_shape(f"{name}: x1", x1, x0.shape)
-        require_shape(f"{name}: y1", y1, y0.shape)
-        require_shape(f"{name}: out", out, shape(x0.shape, y0.shape))
-        require_target(out)
+    def cross(out: Array, x0: Array, x1: Array, y0: Array, y1: Array) -> None:
         _native.conv_cross(*walk, out, x0, x1, y0, y1)
 
-    return Bilinear(name, shape, add_to, cross_to)
+    return compiled(name, shape, add, cross)
 
 
 @cache
@@ -122,7 +113,7 @@ def conv(geometry: Geometry) -> Bilinear:
         _require_channels(x[1], weight, geometry)
         return (x[0], weight[0], *geometry.reach(x[2:], weight[2:]))
 
-    return _bilinear(0, _name("conv{}d", geometry), geometry, shape)
+    return _bilinear(_FORWARD, _name("conv{}d", geometry), geometry, shape)
 
 
 @cache
@@ -144,7 +135,7 @@ def conv_input_grad(geometry: Geometry, input_spatial: tuple[int, ...]) -> Bilin
         return (grad[0], inputs, *input_spatial)
 
     name = _name("conv{}d_input_grad", geometry, input_spatial)
-    return _bilinear(1, name, geometry, shape)
+    return _bilinear(_INPUT_GRAD, name, geometry, shape)
 
 
 @cache
@@ -162,4 +153,4 @@ def conv_weight_grad(geometry: Geometry, kernel_spatial: tuple[int, ...]) -> Bil
         return weight
 
     name = _name("conv{}d_weight_grad", geometry, kernel_spatial)
-    return _bilinear(2, name, geometry, shape)
+    return _bilinear(_WEIGHT_GRAD, name, geometry, shape)

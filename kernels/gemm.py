@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from kernels import _native
-from kernels.array import RING_DTYPES, Array, Shape, require, require_shape, require_target
-from kernels.bilinear import Bilinear
+from kernels.array import Array, Shape
+from kernels.bilinear import compiled
 
 
 def _shape(x: Shape, y: Shape) -> Shape:
@@ -25,22 +25,14 @@ def _spread(a: Array, batch: Shape) -> Array:
     return a if a.shape[:-2] == batch else np.broadcast_to(a, (*batch, *a.shape[-2:]))
 
 
-def _add_to(out: Array, x: Array, y: Array) -> None:
-    require(out, x, y, dtypes=RING_DTYPES)
-    require_shape("matmul: out", out, _shape(x.shape, y.shape))
-    require_target(out)
+def _add(out: Array, x: Array, y: Array) -> None:
     batch = out.shape[:-2]
     _native.matmul_add(out, _spread(x, batch), _spread(y, batch))
 
 
-def _cross_to(out: Array, x0: Array, x1: Array, y0: Array, y1: Array) -> None:
-    require(out, x0, x1, y0, y1, dtypes=RING_DTYPES)
-    require_shape("matmul: x1", x1, x0.shape)
-    require_shape("matmul: y1", y1, y0.shape)
-    require_shape("matmul: out", out, _shape(x0.shape, y0.shape))
-    require_target(out)
+def _cross(out: Array, x0: Array, x1: Array, y0: Array, y1: Array) -> None:
     batch = out.shape[:-2]
     _native.matmul_cross(out, *(_spread(a, batch) for a in (x0, x1, y0, y1)))
 
 
-matmul = Bilinear("matmul", _shape, _add_to, _cross_to)
+matmul = compiled("matmul", _shape, _add, _cross)

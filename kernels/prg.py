@@ -11,9 +11,8 @@ from __future__ import annotations
 import numpy as np
 
 from kernels import _native
-from kernels.array import RING_DTYPES, WORD, Array, Shape, require, require_target
+from kernels.array import RING_DTYPES, UNSIGNED_DTYPES, WORD, Array, Shape, require, require_target
 
-_UNSIGNED = tuple(np.dtype(t) for t in (np.uint8, np.uint16, np.uint32, np.uint64))
 _LONGEST = 64 << 32  # bytes: the block counter has 32 bits
 
 
@@ -29,7 +28,7 @@ def _require_stream(out: Array, nonce: bytes, *keys: bytes) -> None:
 
 def fill(out: Array, key: bytes, nonce: bytes) -> None:
     """Overwrite `out`, of any unsigned dtype, with the stream."""
-    require(out, dtypes=_UNSIGNED)
+    require(out, dtypes=UNSIGNED_DTYPES)
     _require_stream(out, nonce, key)
     _native.chacha20(_native.FILL, out, key, key, nonce)
 
@@ -57,7 +56,7 @@ def subtract(out: Array, key: bytes, nonce: bytes) -> None:
 
 def xor(out: Array, key: bytes, nonce: bytes) -> None:
     """XOR the stream onto `out`, of any unsigned dtype."""
-    require(out, dtypes=_UNSIGNED)
+    require(out, dtypes=UNSIGNED_DTYPES)
     _require_stream(out, nonce, key)
     _native.chacha20(_native.XOR, out, key, key, nonce)
 
@@ -71,6 +70,6 @@ def add_difference(out: Array, key_a: bytes, key_b: bytes, nonce: bytes) -> None
 
 def xor_both(out: Array, key_a: bytes, key_b: bytes, nonce: bytes) -> None:
     """In one pass, out ^= A ^ B for the streams of two keys: a zero share of bits."""
-    require(out, dtypes=_UNSIGNED)
+    require(out, dtypes=UNSIGNED_DTYPES)
     _require_stream(out, nonce, key_a, key_b)
     _native.chacha20(_native.XOR_BOTH, out, key_a, key_b, nonce)

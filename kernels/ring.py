@@ -8,18 +8,9 @@ from __future__ import annotations
 import numpy as np
 
 from kernels import _native
-from kernels.array import (
-    RING_DTYPES,
-    WORD,
-    Array,
-    Shape,
-    require,
-    require_shape,
-    require_target,
-)
-from kernels.bilinear import Bilinear
-
-_NARROW = tuple(np.dtype(t) for t in (np.uint8, np.uint16, np.uint32, np.uint64))
+from kernels.array import UNSIGNED_DTYPES, WORD, Array, Shape, require, require_shape
+from kernels.bilinear import compiled
+from kernels.bits import words
 
 
 def _product_shape(x: Shape, y: Shape) -> Shape:
@@ -30,22 +21,14 @@ def _product_shape(x: Shape, y: Shape) -> Shape:
 
 
 def _multiply_add(out: Array, x: Array, y: Array) -> None:
-    require(out, x, y, dtypes=RING_DTYPES)
-    require_shape("multiply: out", out, _product_shape(x.shape, y.shape))
-    require_target(out)
     _native.multiply_add(out, np.broadcast_to(x, out.shape), np.broadcast_to(y, out.shape))
 
 
 def _multiply_cross(out: Array, x0: Array, x1: Array, y0: Array, y1: Array) -> None:
-    require(out, x0, x1, y0, y1, dtypes=RING_DTYPES)
-    require_shape("multiply: x1", x1, x0.shape)
-    require_shape("multiply: y1", y1, y0.shape)
-    require_shape("multiply: out", out, _product_shape(x0.shape, y0.shape))
-    require_target(out)
     _native.multiply_cross(out, *(np.broadcast_to(a, out.shape) for a in (x0, x1, y0, y1)))
 
 
-multiply = Bilinear("multiply", _product_shape, _multiply_add, _multiply_cross)
+multiply = compiled("multiply", _product_shape, _multiply_add, _multiply_cross)
 
 
 def _require_fraction(fraction: int) -> None:
@@ -70,7 +53,7 @@ def truncation_private(c: Array, rho: Array, mu: Array, fraction: int) -> Array:
     Raises TypeError for other dtypes, ValueError for other shapes or a fraction outside 1..62.
     """
     require(c, rho)
-    require(mu, dtypes=_NARROW)
+    require(mu, dtypes=UNSIGNED_DTYPES)
     return _truncate(_native.truncation_private, c, rho, mu, fraction)
 
 
@@ -86,13 +69,13 @@ def _truncate(kernel: _native.Truncation, c: Array, rho: Array, mu: Array, fract
 def select_term(c: Array, x: Array, x1: Array, beta: Array, w: Array) -> Array:
     """Return c * x + (1 - 2c) * (beta * x1 + w): an evaluator's part of a selection by bits c.
 
-    x, x1, beta, w are uint64[n]; c is one bit plane, uint64[ceil(n / 64)]. One pass.
+    x, x1, beta, w are uint64[n]; c is one bit plane, uint64[words(n)]. One pass.
     Raises TypeError for other dtypes, ValueError for sizes that do not fit.
     """
     require(c, x, x1, beta, w)
     if x.ndim != 1:
         raise ValueError(f"select_term takes flat arrays, not shape {x.shape}")
-    require_shape("c", c, (-(-x.size // 64),))
+    require_shape("c", c, (words(x.size),))
     for name, a in (("x1", x1), ("beta", beta), ("w", w)):
         require_shape(name, a, x.shape)
     out = np.empty(x.shape, WORD)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
+from kernels.array import Array as Array  # what a ring array is, for the floors above too
+from kernels.array import Shape as Shape
 from mpc.errors import NotOffered, RangeError
-
-Array = npt.NDArray[Any]
-Shape = tuple[int, ...]
 
 WORD = np.uint64
 BITS = 64
@@ -19,7 +18,7 @@ BITS = 64
 
 @dataclass(frozen=True)
 class FixedPoint:
-    """x stands for the integer nearest to x·2^fraction, in two's complement on `bits` bits.
+    """x stands for the integer nearest to x·2^fraction, in two's complement on 64 bits.
 
     Args:
         fraction: fractional bits; 2^-fraction is the step (one ulp).

@@ -1,1 +1,1 @@
-"""The protocols as small sets of words, functions written once over the words, and what people use them through."""
+"""The protocols as small sets of words, functions written once over them, and what people use."""

@@ -1,8 +1,8 @@
-"""A protocol is a set of words. This module says what the words mean; each protocol says how they are done.
+"""A protocol is a set of words: what they mean. Each protocol says how they are done.
 
-Words work on ring elements and know no scale: a product of two fixed-point numbers comes out with twice the fraction,
-and `truncate` brings it back. `bilinear` takes any map that is linear in each of two arguments, so a protocol never
-hears of a convolution.
+Words work on ring elements and know no scale: a product of two fixed-point numbers comes out with
+twice the fraction, and `truncate` brings it back. `bilinear` takes any map that is linear in each
+of two arguments, so a protocol never hears of a convolution.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ class Protocol(ABC, Generic[Share]):
 
     Args:
         party: who computes; None for the clear interpreter.
-        width: bits k of a comparison. A sign is right for |x| < 2^(k-1) only; fewer bits cost fewer bytes.
+        width: bits k of a comparison. A sign is right for |x| < 2^(k-1) only; fewer bits cost fewer
+            bytes.
     """
 
     name: ClassVar[str]
@@ -91,7 +92,7 @@ class Protocol(ABC, Generic[Share]):
 
     @abstractmethod
     def truncate(self, *shares: Share, fraction: int) -> tuple[Share, ...]:
-        """x / 2^fraction for each share, rounded down or one ulp more; never a wrap error for |x| < 2^62."""
+        """x / 2^fraction for each share, rounded down or one ulp more, for |x| < 2^62."""
 
     @abstractmethod
     def conj(self, a: Bits[Share], b: Bits[Share]) -> Bits[Share]:
@@ -107,7 +108,7 @@ class Protocol(ABC, Generic[Share]):
 
     @abstractmethod
     def coins(self, shape: Shape) -> Array:
-        """Uniform words that every party knows, for choices that are public, such as a dropout mask. No message."""
+        """Uniform words that every party knows, for choices such as a dropout mask. No message."""
 
     # What follows from the words above; a protocol overrides what it does better.
 
@@ -134,10 +135,12 @@ class Protocol(ABC, Generic[Share]):
             what: what they are, for the list of openings.
 
         Raises:
-            UsageError: no reason.
+            UsageError: no reason, or no such party.
         """
         if not reason.strip():
             raise UsageError("an opening needs a reason")
+        if to is not None and self.party is not None and to not in range(self.party.size):
+            raise UsageError(f"there is no party {to}: choose one of 0 to {self.party.size - 1}")
         self.openings += [Opening(what, share.shape, to, reason) for share in shares]
         return self.reveal(*shares, to=to)
 

@@ -1,8 +1,8 @@
-"""Words that look at bits, in terms of `conj` and `addends`: signs, all bits, bits as numbers, choices.
+"""Words that look at bits, in terms of `conj` and `addends`: signs, all bits, choices.
 
-A sharing of x gives two integers that add up to x. The carries of that addition are found in a tree of
-(generate, propagate) pairs; the sign is the top bit of the sum (Ladner and Fischer 1980; ABY3, section 5.3).
-Everything is packed in bit planes, 64 elements to the word.
+A sharing of x gives two integers that add up to x. The carries of that addition are found in a tree
+of (generate, propagate) pairs; the sign is the top bit of the sum (Ladner and Fischer 1980; ABY3,
+section 5.3). Everything is packed in bit planes, 64 elements to the word.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ class BitProtocol(Protocol[Share]):
     def merge(self, g: Bits[Share], q: Bits[Share]) -> tuple[Bits[Share], Bits[Share]]:
         """One level of the carry tree: neighbours (lo, hi) become (g_hi ^ q_hi·g_lo, q_hi·q_lo).
 
-        An odd last pair is passed on. The lowest propagate bit is never used and keeps whatever value it has.
+        An odd last pair is passed on. The lowest propagate bit is never used and keeps whatever
+        value it has.
         """
         m = g.planes.shape[0]
         h = m // 2
@@ -73,7 +74,7 @@ class BitProtocol(Protocol[Share]):
         return xor(total, carries)
 
     def any_above(self, b: Bits[Share]) -> Bits[Share]:
-        """Plane j of the result: whether any of the planes j, j+1, … is set. Cost: log2 levels of ANDs."""
+        """Plane j: whether any of the planes j, j+1, … is set. Cost: log2 levels of ANDs."""
         k = b.planes.shape[0]
         none, at = self.invert(b), np.arange(k)
         distance = 1
@@ -89,7 +90,7 @@ class BitProtocol(Protocol[Share]):
         return xor(b, ones)
 
     def equal_zero(self, x: Share) -> Bits[Share]:
-        """Whether x is 0, for |x| < 2^(width-1). Cost: the signs of x and -x at once, and nothing more."""
+        """Whether x is 0, for |x| < 2^(width-1). Cost: the signs of x and -x at once."""
         both = x.map(lambda v: np.stack([v, WORD(0) - v]))
         signs = self.sign_bit(both)
         # The two cannot both be negative, so their exclusive or says that one is.

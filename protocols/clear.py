@@ -1,4 +1,4 @@
-"""The clear interpreter: the same words on plain values. It protects nothing; it says what the words mean."""
+"""The clear interpreter: the words on plain values. It protects nothing; it says what they mean."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from protocols.bits import BitProtocol
 
 
 class Clear(BitProtocol[Plain]):
-    """Every value in the clear at every party: the reference in tests, and a way to try a program out."""
+    """Every value in the clear: the reference in tests, and a way to try a program out."""
 
     share_type: ClassVar[type[Any]] = Plain
     terms: ClassVar[int] = 1
@@ -42,7 +42,7 @@ class Clear(BitProtocol[Plain]):
             raise UsageError("the clear interpreter runs at one party: it has nothing to protect")
         if x is None:
             raise UsageError("the clear interpreter needs the value itself")
-        return Plain(np.ascontiguousarray(x))
+        return Plain(np.asarray(x, order="C"))
 
     def reveal(self, *shares: Plain, to: int | None) -> list[Array | None]:
         """The values themselves."""
@@ -67,11 +67,14 @@ class Clear(BitProtocol[Plain]):
         return tuple(Plain(f(x.value, y.value)) for x, y in pairs)
 
     def truncate(self, *shares: Plain, fraction: int) -> tuple[Plain, ...]:
-        """Floor of x / 2^fraction, signed."""
-        return tuple(
-            Plain((np.ascontiguousarray(x.value).view(np.int64) >> fraction).view(WORD))
-            for x in shares
-        )
+        """To the nearest, half-way cases up: within what the word says, and without a drift.
+
+        Always rounding down would say so, too; but where many results are added up, as in the
+        gradient of a weight, half an ulp at each would show, which a protocol that rounds at random
+        does not have.
+        """
+        half = np.int64(1 << (fraction - 1))
+        return tuple(Plain(_shifted(x.value, half, fraction)) for x in shares)
 
     def conj(self, a: Bits[Plain], b: Bits[Plain]) -> Bits[Plain]:
         """AND."""
@@ -100,3 +103,8 @@ class Clear(BitProtocol[Plain]):
         n = int(np.prod(b.shape, dtype=int))
         rows = [from_planes(planes[j : j + 1], n).reshape(b.shape) for j in range(len(planes))]
         return Plain(rows[0] if len(rows) == 1 else np.stack(rows))
+
+
+def _shifted(x: Array, half: np.int64, fraction: int) -> Array:
+    signed = np.asarray(x, order="C").view(np.int64)
+    return np.asarray((signed + half) >> fraction).view(WORD)

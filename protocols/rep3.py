@@ -1,12 +1,14 @@
 """Replicated sharing among three parties, one of whom may look but not lie.
 
-x = x0 + x1 + x2 (mod 2^64) and party i holds (x_i, x_(i+1)); bits likewise under XOR. Products follow Araki, Furukawa,
-Lindell, Nof and Ohara (CCS 2016); truncation, signs and choices give two parties, the evaluators, a value masked by
-the third, the helper. Which rank plays which role turns with every step, so that the load is even over time.
+x = x0 + x1 + x2 (mod 2^64) and party i holds (x_i, x_(i+1)); bits likewise under XOR. Products
+follow Araki, Furukawa, Lindell, Nof and Ohara (CCS 2016); truncation, signs and choices give two
+parties, the evaluators, a value masked by the third, the helper. Which rank plays which role turns
+with every step, so that the load is even over time.
 
-Below, first and second are the evaluators and helper is the third; with the roles turned by o, first is rank o, and
-terms and keys are counted from o: first holds (x0, x1), second (x1, x2), helper (x2, x0). Key k_j is held by the same
-two parties as x_j. What each party sees is argued where it is sent.
+Below, first and second are the evaluators and helper is the third; with the roles turned by o,
+first is rank o, and terms and keys are counted from o: first holds (x0, x1), second (x1, x2),
+helper (x2, x0). Key k_j is held by the same two parties as x_j. What each party sees is argued
+where it is sent.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from mpc.prg import Stream
 from mpc.ring import BITS, WORD, Array, Shape
 from mpc.shares import Bits, Rep3
 from protocols.base import Assumptions
-from protocols.bits import BitProtocol, xor
+from protocols.bits import BitProtocol
 
 OFFSET = WORD(1 << 62)  # makes |z| < 2^62 non-negative before it is masked
 TOP = WORD(63)
@@ -56,10 +58,12 @@ class Rep3Protocol(BitProtocol[Rep3]):
     # Input and opening.
 
     def input(self, x: Array | None, shape: Shape, owner: int) -> Rep3:
-        """x_o from the key that owner and helper hold, x_(o+1) = x - x_o sent to the party after, x_(o+2) = 0.
+        """x_o from the key that owner and helper hold; the rest goes to the party after.
 
-        Cost: 1 round; the owner sends one element for each value. The party after lacks k_o, so what it gets is
-        uniform to it; the party before gets nothing.
+        x_(o+1) = x - x_o, and x_(o+2) = 0.
+
+        Cost: 1 round; the owner sends one element for each value. The party after lacks k_o, so
+        what it gets is uniform to it; the party before gets nothing.
         """
         role = (self.party.rank - owner) % 3
         zeros = np.zeros(shape, WORD)
@@ -79,7 +83,8 @@ class Rep3Protocol(BitProtocol[Rep3]):
     def reveal(self, *shares: Rep3, to: int | None) -> list[Array | None]:
         """Each party sends its own term to the party after, which lacks just that one.
 
-        Cost: 1 round; each party sends one element for each value, or only the party before `to` does.
+        Cost: 1 round; each party sends one element for each value, or only the party before `to`
+        does.
         """
         own = [share.own for share in shares]
         send = {self._after: own} if to in (None, self._after) else {}
@@ -118,10 +123,11 @@ class Rep3Protocol(BitProtocol[Rep3]):
         return tuple(map(Rep3, terms, self.party.rotate(*terms)))
 
     def _term(self, f: Bilinear, x: Rep3, y: Rep3) -> Array:
-        """This party's term of an additive sharing of f(x, y), masked by its term of a sharing of zero.
+        """This party's term of an additive sharing of f(x, y), masked by one of a sharing of zero.
 
-        The mask comes first and the product is added onto it, so the bare product never stands in memory alone. To any
-        other single party the mask is uniform (it lacks one of the two keys): the term may be sent.
+        The mask comes first and the product is added onto it, so the bare product never stands in
+        memory alone. To any other single party the mask is uniform (it lacks one of the two keys):
+        the term may be sent.
         """
         term = self.streams.zero.add_to(np.zeros(f.shape(x.shape, y.shape), WORD))
         f.cross_to(term, x.own, x.next, y.own, y.next)
@@ -130,7 +136,7 @@ class Rep3Protocol(BitProtocol[Rep3]):
     def bilinear_truncate(
         self, f: Bilinear, *pairs: tuple[Rep3, Rep3], fraction: int
     ) -> tuple[Rep3, ...]:
-        """f(x, y) / 2^fraction: the additive terms of the product go straight into the masked opening.
+        """f(x, y) / 2^fraction: the terms of the product go straight into the masked opening.
 
         Cost: 2 rounds; 58 bytes for each result in all, 19 1/3 a party on average (fraction <= 16).
         Safe: the terms are masked (`_term`), and c = z + 2^62 + r with r known to the helper alone.
@@ -163,11 +169,14 @@ class Rep3Protocol(BitProtocol[Rep3]):
         return self._reshare_second(first, _shifted_second(opened, heard[helper][k:], fraction))
 
     def truncate(self, *shares: Rep3, fraction: int) -> tuple[Rep3, ...]:
-        """x / 2^fraction, rounded down or one ulp more: with r uniform, up with the chance of the part cut off.
+        """x / 2^fraction, rounded down or one ulp more.
 
-        c = x + 2^62 + r is opened to the evaluators; x + 2^62 < 2^63, so c wraps exactly when r has its top bit set
-        and c has not, which the helper's shared top bit of r corrects. If the result is opened, its rounding tells
-        about the bits that were cut off, as any stochastic rounding does.
+        With r uniform it is rounded up with the chance of the part cut off.
+
+        c = x + 2^62 + r is opened to the evaluators; x + 2^62 < 2^63, so c wraps exactly when r has
+        its top bit set and c has not, which the helper's shared top bit of r corrects. If the
+        result is opened, its rounding tells about the bits that were cut off, as any stochastic
+        rounding does.
 
         Cost: 2 rounds; 42 bytes for each value in all, 14 a party on average (fraction <= 16).
         Safe: each evaluator gets one term masked by r, which only the helper knows.
@@ -197,9 +206,10 @@ class Rep3Protocol(BitProtocol[Rep3]):
         return self._reshare_second(first, _shifted_second(opened, heard[k:], fraction))
 
     def _corrections(self, first: int, masks: list[Array], fraction: int) -> list[Array]:
-        """Helper: second's parts of r >> f and of r's top bit; first draws its own parts from the key k_0.
+        """Helper: second's parts of r >> f and of r's top bit.
 
-        Each is uniform to second, which lacks k_0. Of the top bit's part only the low f bits matter, and are sent.
+        First draws its own parts from the key k_0. Each is uniform to second, which lacks k_0. Of
+        the top bit's part only the low f bits matter, and are sent.
         """
         high = [(r >> WORD(fraction)) - self.streams.common(first, r.shape) for r in masks]
         top = [(r >> TOP) - self.streams.common(first, r.shape) for r in masks]
@@ -217,8 +227,9 @@ class Rep3Protocol(BitProtocol[Rep3]):
             for c, rho, mu in zip(opened, high, top, strict=True)
         ]
 
-    # From two additive terms at the evaluators back to replicated: x0 from k_0, x2 from k_2, x1 from one exchange.
-    # Each evaluator's term is masked by the key that the other lacks. Cost: 1 round, two elements a value in all.
+    # From two additive terms at the evaluators back to replicated: x0 from k_0, x2 from k_2, x1
+    # from one exchange. Each evaluator's term is masked by the key that the other lacks. Cost: 1
+    # round, two elements a value in all.
 
     def _reshare_first(self, first: int, terms: list[Array]) -> tuple[Rep3, ...]:
         second = (first + 1) % 3
@@ -252,9 +263,10 @@ class Rep3Protocol(BitProtocol[Rep3]):
     def addends(self, x: Rep3, width: int) -> tuple[Bits[Rep3], Bits[Rep3]]:
         """t = x0 + x1, which first knows, and s = x2, which second and helper hold.
 
-        Cost: 1 round; first sends `width` bits for each value to second, masked by k_0, which second lacks.
+        Cost: 1 round; first sends `width` bits for each value to second, masked by k_0, which
+        second lacks.
         """
-        first, second, helper = self._turn()
+        first, second, _ = self._turn()
         n, rank = int(np.prod(x.shape, dtype=int)), self.party.rank
         shape = (width, planes_of.words(n))
         nothing = np.zeros(shape, WORD)
@@ -275,10 +287,13 @@ class Rep3Protocol(BitProtocol[Rep3]):
     def merge(self, g: Bits[Rep3], q: Bits[Rep3]) -> tuple[Bits[Rep3], Bits[Rep3]]:
         """One level of the carry tree in one pass over the planes.
 
-        Cost: 1 round; 2·(m // 2) - 1 bits a party, since the lowest pair needs no propagate. Masked like `_term`.
+        Cost: 1 round; 2·(m // 2) - 1 bits a party, since the lowest pair needs no propagate. Masked
+        like `_term`.
         """
         m = g.planes.shape[0]
         h, width = m // 2, g.planes.shape[1]
+        if h == 0:  # one pair has no neighbour
+            return g, q
         message = self.streams.zero.xor_to(np.zeros((2 * h - 1, width), WORD))
         planes_of.carry_step(
             g.planes.own, g.planes.next, q.planes.own, q.planes.next, message[:h], message[h:]
@@ -298,11 +313,14 @@ class Rep3Protocol(BitProtocol[Rep3]):
         return Bits(Rep3(own_g, next_g), g.shape), Bits(Rep3(own_q, next_q), g.shape)
 
     def select(self, b: Bits[Rep3], x: Rep3) -> Rep3:
-        """b·x. The helper draws a bit beta; the evaluators learn only c = b ^ beta, from one bit each.
+        """b·x, element by element.
 
-        b·x = c·x + (1 - 2c)·beta·x, with beta and beta·(x2 + x0) shared between the evaluators by the helper.
-        Cost: 2 rounds; four elements and two bits for each value in all, 10.8 bytes a party on average.
-        Safe: c is uniform since beta is; second's parts are masked by k_0, which it lacks.
+        The helper draws a bit beta; the evaluators learn only c = b ^ beta, from one bit each.
+
+        b·x = c·x + (1 - 2c)·beta·x, with beta and beta·(x2 + x0) shared between the evaluators by
+        the helper. Cost: 2 rounds; four elements and two bits for each value in all, 10.8 bytes a
+        party on average. Safe: c is uniform since beta is; second's parts are masked by k_0, which
+        it lacks.
         """
         first, second, helper = self._turn()
         shape, n, rank = x.shape, x.own.size, self.party.rank
@@ -330,9 +348,12 @@ class Rep3Protocol(BitProtocol[Rep3]):
         return _shaped(self._reshare_second(first, [term])[0], shape)
 
     def bit_to_ring(self, b: Bits[Rep3]) -> Rep3:
-        """Bits as ring elements: as `select` of 1, where beta alone is shared. Several planes become a leading axis.
+        """Bits as ring elements; several planes become a leading axis.
 
-        Cost: 2 rounds; three elements and two bits for each bit in all, 8.1 bytes a party on average.
+        As `select` of 1, where beta alone is shared.
+
+        Cost: 2 rounds; three elements and two bits for each bit in all, 8.1 bytes a party on
+        average.
         """
         first, second, helper = self._turn()
         k, n, rank = b.planes.shape[0], int(np.prod(b.shape, dtype=int)), self.party.rank
@@ -381,9 +402,9 @@ class Rep3Protocol(BitProtocol[Rep3]):
 def agree_on_keys(party: Party) -> ReplicatedStreams:
     """Pairwise keys and common coins for three parties.
 
-    Each draws k_i and a coin from its own seed, sends k_i to the party before and the coin to both. Key k_i is held by
-    party i and the party before it, so what is drawn from it is uniform to the third.
-    Cost: 1 round, 96 bytes a party.
+    Each draws k_i and a coin from its own seed, sends k_i to the party before and the coin to both.
+    Key k_i is held by party i and the party before it, so what is drawn from it is uniform to the
+    third. Cost: 1 round, 96 bytes a party.
 
     Raises:
         UsageError: not three parties.
@@ -404,7 +425,7 @@ def agree_on_keys(party: Party) -> ReplicatedStreams:
 
 
 def _flat(x: Rep3) -> Rep3:
-    """One axis: NumPy computes on arrays without an axis as on scalars, which warn where the ring wraps."""
+    """One axis: NumPy takes arrays without one for scalars, which warn where the ring wraps."""
     return x.map(lambda v: v.reshape(-1))
 
 

@@ -1,8 +1,9 @@
-"""Secret arrays of reals: a share, the scale its ring elements are read at, and the protocol that computes on it.
+"""Secret arrays of reals: a share, the scale it is read at, and the protocol that computes on it.
 
-Ring elements know no scale; `SecretArray` does. An element v with `fraction` f stands for v / 2^f; integers and bits
-have f = 0. Sums take the finer scale, products too. Every product of two scaled numbers is truncated at once, so that
-no intermediate value leaves the ring: |x| must stay below 2^(62 - 2f), 2^30 at f = 16.
+Ring elements know no scale; `SecretArray` does. An element v with `fraction` f stands for v / 2^f;
+integers and bits have f = 0. Sums take the finer scale, products too. Every product of two scaled
+numbers is truncated at once, so that no intermediate value leaves the ring: |x| must stay below
+2^(62 - 2f), 2^30 at f = 16.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernels.bilinear import Bilinear
+from kernels.bits import from_planes, to_planes
 from kernels.gemm import matmul
 from kernels.ring import multiply
 from mpc.errors import ShapeMismatch, UsageError
@@ -25,8 +27,9 @@ from protocols.bits import BitProtocol, split, xor
 
 FORM = FixedPoint(fraction=16, integer=30).for_products()
 FRACTION = FORM.fraction
-# A public factor is rounded to this many significant bits: relative error 2^-16, and 2^30 · 2^16 · 2^15 < 2^62.
-PUBLIC_BITS = 15
+# A public factor is rounded to this many significant bits: relative error 2^-16. |x| < 2^30 is at
+# most 2^46 - 1 in ring elements, and times 2^16 that is still below 2^62.
+PUBLIC_BITS = 16
 
 Public = float | int | npt.NDArray[Any]
 
@@ -39,8 +42,8 @@ class SecretArray(Generic[Share]):
         protocol: computes.
         share: this party's part.
         fraction: fractional bits of the ring elements.
-        memo: what was found out about this value on the way and may save work later, such as its sign bits. It holds
-            secret values, never public ones.
+        memo: what was found out about this value on the way and may save work later, such as its
+            sign bits. It holds secret values, never public ones.
     """
 
     protocol: BitProtocol[Share]
@@ -110,11 +113,15 @@ class SecretArray(Generic[Share]):
         """Elements by public index."""
         return self.map(lambda v: np.asarray(v[index]))
 
-    def sum(self, axis: int | tuple[int, ...] | None = None, *, keepdims: bool = False):  # type: ignore[no-untyped-def]
+    def sum(
+        self, axis: int | tuple[int, ...] | None = None, *, keepdims: bool = False
+    ) -> SecretArray[Share]:
         """Sum over axes."""
         return self.map(lambda v: np.asarray(np.sum(v, axis=axis, keepdims=keepdims, dtype=WORD)))
 
-    def mean(self, axis: int | tuple[int, ...] | None = None, *, keepdims: bool = False):  # type: ignore[no-untyped-def]
+    def mean(
+        self, axis: int | tuple[int, ...] | None = None, *, keepdims: bool = False
+    ) -> SecretArray[Share]:
         """Mean over axes. Cost: as a product with a public number."""
         total = self.sum(axis, keepdims=keepdims)
         return total * (max(total.size, 1) / max(self.size, 1))
@@ -160,9 +167,14 @@ class SecretArray(Generic[Share]):
     def __mul__(self, other: SecretArray[Share] | Public) -> SecretArray[Share]:
         """x·y, element by element.
 
-        Cost: between secrets 2 rounds (1 if either is an integer); with a public number one truncation, or nothing
-        when the number is an integer. Error: one ulp, and 2^-16 of the result for a public factor.
+        Cost: between secrets 2 rounds (1 if either is an integer); with a public number one
+        truncation, or nothing when the number is an integer. Error: one ulp, and 2^-16 of the
+        result for a public factor; for one number f near 1, such as a momentum, 2^-16·|f - 1| of x.
         """
+        if self.fraction and not isinstance(other, SecretArray) and np.ndim(other) == 0:
+            beyond = float(other) - 1.0
+            if 0 < abs(beyond) <= 2.0**-3:
+                return self + self.bilinear(multiply, beyond)
         return self.bilinear(multiply, other)
 
     __rmul__ = __mul__
@@ -171,7 +183,12 @@ class SecretArray(Generic[Share]):
         """x / y for a public y. Cost and error as of a product with 1/y."""
         if isinstance(other, SecretArray):
             raise UsageError("division by a secret: use functions.divide(x, y)")
-        return self * (1.0 / np.asarray(other, np.float64))
+        with np.errstate(divide="ignore"):  # by zero is refused, with counts, as a factor
+            return self * (1.0 / np.asarray(other, np.float64))
+
+    def __rtruediv__(self, other: Public) -> SecretArray[Share]:
+        """Refused: the operators do not hide what costs as much as this does."""
+        raise UsageError("division by a secret: use functions.reciprocal(x) or divide(x, y)")
 
     def __matmul__(self, other: SecretArray[Share] | Public) -> SecretArray[Share]:
         """Matrix product. Cost: 2 rounds, as of one product for each element of the result."""
@@ -180,26 +197,30 @@ class SecretArray(Generic[Share]):
     def bilinear(
         self, f: Bilinear, other: SecretArray[Share] | Public, *, fraction: int | None = None
     ) -> SecretArray[Share]:
-        """f(x, y) for f linear in both arguments, scaled back, or to as many fractional bits as asked for.
+        """f(x, y) for f linear in both, scaled back, or to as many fractional bits as asked for.
 
         Raises:
             ShapeMismatch: the shapes do not go together.
         """
         if not isinstance(other, SecretArray):
-            return self._public_product(f, other)
+            return self._public_product(f, other, fraction)
         (z,) = products(f, (self, other), fraction=fraction)
         return z
 
-    def _public_product(self, f: Bilinear, public: Public) -> SecretArray[Share]:
+    def _public_product(
+        self, f: Bilinear, public: Public, fraction: int | None
+    ) -> SecretArray[Share]:
         factor, shift = _significant(public)
         if not self.ndim and not factor.ndim:
-            return self.reshape(1)._public_product(f, public).reshape()
+            return self.reshape(1)._public_product(f, public, fraction).reshape()
         _check(f, self.shape, factor.shape)
         share = self.share.map(lambda v: f(v, factor))
-        if self.fraction == 0:  # an integer times a real: the real's scale is the result's
-            at = SecretArray(self.protocol, share, shift)
-            return at if shift in (0, FRACTION) else at.at(FRACTION)
-        return SecretArray(self.protocol, share, self.fraction + shift).at(self.fraction)
+        product = SecretArray(self.protocol, share, self.fraction + shift)
+        if fraction is not None:
+            return product.at(fraction)
+        if self.fraction == 0:  # an integer times a real gets a scale
+            return product if shift == 0 else product.at(FRACTION)
+        return product.at(self.fraction)
 
     def at(self, fraction: int) -> SecretArray[Share]:
         """The same numbers with another number of fractional bits.
@@ -213,6 +234,13 @@ class SecretArray(Generic[Share]):
 
     # Comparisons.
 
+    def positive(self) -> SecretBits[Share]:
+        """Whether each element is above zero. Found once for an array. Cost: `sign_bit`."""
+        if "positive" not in self.memo:
+            self.memo["positive"] = (-self).negative()
+        kept: SecretBits[Share] = self.memo["positive"]
+        return kept
+
     def negative(self) -> SecretBits[Share]:
         """Whether each element is below zero. Found once for an array. Cost: `sign_bit`."""
         if "negative" not in self.memo:
@@ -220,21 +248,31 @@ class SecretArray(Generic[Share]):
         kept: SecretBits[Share] = self.memo["negative"]
         return kept
 
-    def __lt__(self, other: SecretArray[Share] | Public) -> SecretBits[Share]:
+    def __lt__(  # type: ignore[misc]  # a reflected comparison gives the same
+        self, other: SecretArray[Share] | Public
+    ) -> SecretBits[Share]:
         """x < y; right while |x - y| < 2^(width - 1) in ring elements. Cost: `sign_bit`."""
         if np.isscalar(other) and other == 0:
             return self.negative()
         return (self - other).negative()
 
-    def __gt__(self, other: SecretArray[Share] | Public) -> SecretBits[Share]:
+    def __gt__(  # type: ignore[misc]  # a reflected comparison gives the same
+        self, other: SecretArray[Share] | Public
+    ) -> SecretBits[Share]:
         """x > y. Cost: `sign_bit`."""
+        if np.isscalar(other) and other == 0:
+            return self.positive()
         return (self._secret(other) - self).negative()
 
-    def __ge__(self, other: SecretArray[Share] | Public) -> SecretBits[Share]:
+    def __ge__(  # type: ignore[misc]  # a reflected comparison gives the same
+        self, other: SecretArray[Share] | Public
+    ) -> SecretBits[Share]:
         """x >= y. Cost: `sign_bit`."""
         return ~(self < other)
 
-    def __le__(self, other: SecretArray[Share] | Public) -> SecretBits[Share]:
+    def __le__(  # type: ignore[misc]  # a reflected comparison gives the same
+        self, other: SecretArray[Share] | Public
+    ) -> SecretBits[Share]:
         """x <= y. Cost: `sign_bit`."""
         return ~(self > other)
 
@@ -251,10 +289,38 @@ class SecretBits(Generic[Share]):
     protocol: BitProtocol[Share]
     bits: Bits[Share]
 
+    def __repr__(self) -> str:
+        """Shape and protocol; never a value."""
+        return f"SecretBits(shape={self.shape}, {self.protocol.name})"
+
     @property
     def shape(self) -> Shape:
         """Shape of the array of truth values."""
         return self.bits.shape
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    def map(self, f: Callable[..., Array], *others: SecretBits[Share]) -> SecretBits[Share]:
+        """Apply f, which only moves elements or sets some to zero. No message."""
+        shapes: list[Shape] = [self.shape, *(bits.shape for bits in others)]
+
+        def moved(*planes: Array) -> Array:
+            arrays = [
+                from_planes(p, math.prod(shape)).reshape(shape)
+                for p, shape in zip(planes, shapes, strict=True)
+            ]
+            return to_planes(f(*arrays), 1)
+
+        shape = f(*(np.zeros(s, WORD) for s in shapes)).shape
+        planes = self.bits.planes.map(moved, *(o.bits.planes for o in others))
+        return SecretBits(self.protocol, Bits(planes, shape))
+
+    def broadcast_to(self, shape: Shape) -> SecretBits[Share]:
+        """Repeat along new or single axes. No message."""
+        return self if shape == self.shape else self.map(lambda v: np.broadcast_to(v, shape))
 
     def __bool__(self) -> bool:
         """Refused: a branch would reveal the value."""
@@ -327,26 +393,30 @@ def products(
     Args:
         f: linear in both arguments.
         pairs: operands; the first operands all have one scale, and so have the second.
-        fraction: fractional bits of the results; by default the finer of the operands'. All that both have costs no
-            truncation, and keeps small results exact.
+        fraction: fractional bits of the results; by default the finer of the operands'. All that
+            both have costs no truncation, and keeps small results exact.
     """
     for x, y in pairs:
         _check(f, x.shape, y.shape)
     if not any(x.ndim or y.ndim for x, y in pairs):
         rows = [(x.reshape(1), y.reshape(1)) for x, y in pairs]
         return [z.reshape() for z in products(f, *rows, fraction=fraction)]
-    ((first, second),) = {(x.fraction, y.fraction) for x, y in pairs}
-    kept = max(first, second) if fraction is None else fraction
+    scales = {(x.fraction, y.fraction) for x, y in pairs}
+    if len(scales) != 1:
+        raise UsageError(f"products of pairs at different scales {sorted(scales)}: use at() first")
+    ((first, second),) = scales
+    kept = max(first, second) if fraction is None else min(fraction, first + second)
     protocol, shares = pairs[0][0].protocol, [(x.share, y.share) for x, y in pairs]
     if kept == first + second:
         results = protocol.bilinear(f, *shares)
     else:
         results = protocol.bilinear_truncate(f, *shares, fraction=first + second - kept)
-    return [SecretArray(protocol, z, kept) for z in results]
+    made = [SecretArray(protocol, z, kept) for z in results]
+    return made if fraction is None else [z.finer(fraction) for z in made]
 
 
 def _significant(public: Public) -> tuple[Array, int]:
-    """A public factor as ring elements and their scale: PUBLIC_BITS significant bits of the largest one."""
+    """A public factor as ring elements and their scale: PUBLIC_BITS bits of the largest one."""
     real = np.asarray(public, np.float64)
     largest = float(np.max(np.abs(real), initial=0.0))
     if not math.isfinite(largest):

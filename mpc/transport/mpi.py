@@ -94,7 +94,7 @@ class MpiTransport:
                 os.sched_yield()
                 continue
             late = {*wanted, *(peer for peer, request in started if not request.Test())}
-            # Only who is waited for is listened to: a peer whose part of this round is here may have
+            # Only who is waited for is heard: a peer whose part of this round is here may have
             # ended for a reason that this party is about to learn first-hand.
             farewells = (self._farewell(peer) for peer in sorted(late))
             if (heard := next((f for f in farewells if f is not None), None)) is not None:

@@ -16,7 +16,6 @@ from protocols.cli.job import Job, read_job
 from protocols.cli.model import make_model
 from protocols.cli.reading import read_cohort
 from protocols.cli.start import run_quietly
-from protocols.cli.train import one_hot
 from protocols.radiology.metrics import accuracy, auc
 from protocols.radiology.phantom import write_cohort
 from protocols.training.loop import fit, logits_of
@@ -136,7 +135,7 @@ def in_the_clear(job: Job) -> tuple[float, float]:
     splits = [read_cohort(job, rank)[0] for rank in range(len(job.sites))]
     classes = len(job.intake.class_names)
     images = torch.cat([torch.from_numpy(s.train.images) for s in splits])
-    targets = torch.cat([torch.from_numpy(one_hot(s.train.labels, classes)) for s in splits])
+    targets = torch.cat([torch.from_numpy(s.train.one_hot(classes)) for s in splits])
     model = make_model(job)
     fit(model, images, targets, job.training)
     tests = torch.cat([torch.from_numpy(s.test.images) for s in splits])

@@ -6,8 +6,8 @@ import numpy as np
 
 from mpc.errors import UsageError
 from protocols.cli.model import load_shared, make_model
-from protocols.cli.reading import problems_path, read_new
-from protocols.cli.record import Record, write_record
+from protocols.cli.reading import read_new
+from protocols.cli.record import Record, tell_problems, write_record
 from protocols.cli.start import Run
 from protocols.inference import classify
 from protocols.radiology.results import write_predictions
@@ -20,9 +20,7 @@ def infer(run: Run, epoch: int | None = None) -> None:
     record = Record.begin(run, "infer")
     site = run.together("read its new studies", lambda: read_new(job, run.party.rank))
     record.problems = site.problems if site is not None else ()
-    if record.problems:
-        listed = problems_path(run.job, run.party.rank, record.command)
-        run.console.note(f"{len(record.problems)} files not taken: {listed}")
+    tell_problems(run, record)
     model = run.together("build the model", lambda: make_model(job))
     load_shared(run, model, epoch)
     counts = [

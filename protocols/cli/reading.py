@@ -12,9 +12,10 @@ from typing import TypeVar
 from mpc.errors import UsageError
 from mpc.files import write_whole
 from protocols.cli.job import Job
-from protocols.radiology.cohort import Split, deal, load_npz, split
+from protocols.radiology.cohort import Split, deal, split
 from protocols.radiology.errors import IntakeError
 from protocols.radiology.intake import read_site
+from protocols.radiology.npz import load_npz
 from protocols.radiology.settings import Intake
 from protocols.radiology.site import Problem, Site
 

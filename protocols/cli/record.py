@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from protocols.cli.manifest import versions, write_manifest
+from protocols.cli.reading import problems_path
 from protocols.cli.report import write_report
 from protocols.cli.start import Run
 from protocols.radiology.site import Problem
@@ -63,6 +64,13 @@ class Record:
     def auc_interval(self) -> tuple[float, float, float] | None:
         """Area under the ROC curve and its 95 % interval, if there is one."""
         return self.evaluation.auc_interval() if self.evaluation is not None else None
+
+
+def tell_problems(run: Run, record: Record) -> None:
+    """Say how many files this site did not take, and where they are listed; no name is said."""
+    if count := len(record.problems):
+        listed = problems_path(run.job, run.party.rank, record.command)
+        run.console.note(f"{count} file{'s' * (count != 1)} not taken: {listed}")
 
 
 def write_record(run: Run, record: Record) -> None:

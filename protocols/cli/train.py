@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import nn
 
 from mpc.errors import ShapeMismatch
 from protocols.cli.model import make_model, save_shared
-from protocols.cli.reading import problems_path, read_cohort
-from protocols.cli.record import Record, write_record
+from protocols.cli.reading import read_cohort
+from protocols.cli.record import Record, tell_problems, write_record
 from protocols.cli.start import Run
 from protocols.nn.tensor import SecretTensor
-from protocols.radiology.cohort import Split
 from protocols.radiology.site import Site
 from protocols.training import checkpoint
 from protocols.training.evaluate import evaluate
@@ -33,7 +31,8 @@ def train(run: Run) -> None:
     split, record.problems = run.together(
         "read its studies", lambda: read_cohort(job, run.party.rank)
     )
-    _tell(run, record, split)
+    tell_problems(run, record)
+    console.note(f"{len(split.train)} studies to train on, {len(split.test)} to test on")
     model = run.together("build the model", lambda: make_model(job))
     record.watch(model)
     key = run.together("use its key file", lambda: checkpoint.make_key(run.key_path))
@@ -80,12 +79,6 @@ def train(run: Run) -> None:
     console.say(f"report: {run.folder / 'train' / 'report.html'}")
 
 
-def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
-    """Class labels as rows with a single 1."""
-    rows: np.ndarray = np.eye(classes, dtype=np.float32)[labels]
-    return rows
-
-
 def share_sites(run: Run, site: Site) -> tuple[SecretTensor, SecretTensor]:
     """Each site's images and labels, shared, one after the other in the order of the ranks.
 
@@ -93,7 +86,7 @@ def share_sites(run: Run, site: Site) -> tuple[SecretTensor, SecretTensor]:
         ShapeMismatch: the sites' images differ in shape; names each site with its own.
     """
     session, rank = run.session, run.party.rank
-    labels = one_hot(site.labels, len(run.job.intake.class_names))
+    labels = site.one_hot(len(run.job.intake.class_names))
     images = [
         session.share(site.images if r == rank else None, owner=r) for r in range(session.size)
     ]
@@ -142,13 +135,6 @@ def _logits(run: Run, model: nn.Module, images: SecretTensor) -> SecretTensor:
     logits = logits_of(model, images, max(run.job.training.batch, 64))
     model.train()
     return cast(SecretTensor, logits)
-
-
-def _tell(run: Run, record: Record, split: Split) -> None:
-    if record.problems:
-        listed = problems_path(run.job, run.party.rank, record.command)
-        run.console.note(f"{len(record.problems)} files not taken: {listed}")
-    run.console.note(f"{len(split.train)} studies to train on, {len(split.test)} to test on")
 
 
 def _auc(record: Record) -> str:

@@ -10,11 +10,11 @@ from protocols.secret import SecretArray, SecretBits, stack
 def relu(x: SecretArray[Share]) -> SecretArray[Share]:
     """max(x, 0), exactly, for |x| < 2^(width - 1) in ring elements.
 
-    The result remembers where x was positive, which is what its gradient needs.
+    The result remembers where x, and so it, is above zero, which is what its gradient needs.
 
     Cost under rep3: 10 rounds and 36 bytes a party for each element at width 64, 23 at width 32.
     """
-    positive = ~x.negative()
+    positive = x.positive()
     y = positive.select(x)
     y.memo["positive"] = positive
     return y
@@ -25,9 +25,10 @@ def leaky_relu(x: SecretArray[Share], slope: float) -> SecretArray[Share]:
 
     Cost: `relu` and one truncation.
     """
-    positive = ~x.negative()
-    y = positive.select(x - x * slope) + x * slope
-    y.memo["positive"] = positive
+    positive, low = x.positive(), x * slope
+    y = positive.select(x - low) + low
+    if slope >= 0:  # else where x is negative the result is positive, too
+        y.memo["positive"] = positive
     return y
 
 
@@ -67,8 +68,8 @@ def clamp(
         if low is not None:
             return relu(x - low) + low
         return x if high is None else x - relu(x - high)
-    below, above = relu(stack([low - x, x - high]))
-    return x + below - above
+    beyond = relu(stack([low - x, x - high]))
+    return x + beyond[0] - beyond[1]
 
 
 def sign(x: SecretArray[Share]) -> SecretArray[Share]:

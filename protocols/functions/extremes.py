@@ -14,7 +14,7 @@ from protocols.secret import SecretArray, SecretBits, concatenate, constant
 
 @dataclass(frozen=True, slots=True)
 class Tournament(Generic[Share]):
-    """Who won: level by level, one bit for each pair along the first axis, true where the first was the larger."""
+    """Who won: level by level, a bit for each pair along the first axis: the first of them?"""
 
     entrants: int
     levels: tuple[SecretBits[Share], ...]
@@ -67,8 +67,17 @@ def argmax(x: SecretArray[Share], axis: int = -1) -> SecretArray[Share]:
 
     Cost: `tournament`, and its way back on bits.
     """
-    _, won = tournament(x.map(lambda v: np.moveaxis(v, axis, 0)))
-    return place(won)
+    return largest_and_place(x, axis)[1]
+
+
+def largest_and_place(
+    x: SecretArray[Share], axis: int = -1
+) -> tuple[SecretArray[Share], SecretArray[Share]]:
+    """Both `maximum_along` and `argmax` in one tournament. Exact. Cost: as of `argmax`."""
+    largest, won = tournament(x.map(lambda v: np.moveaxis(v, axis, 0)))
+    if won.levels:
+        return largest, place(won)
+    return largest, constant(x.protocol, np.zeros(largest.shape, np.int64), 0)
 
 
 def one_hot_winner(won: Tournament[Share]) -> SecretArray[Share]:
@@ -86,14 +95,14 @@ def one_hot_winner(won: Tournament[Share]) -> SecretArray[Share]:
 
 
 def place(won: Tournament[Share]) -> SecretArray[Share]:
-    """Place of each tournament's winner among the entrants, as an integer. Cost: `one_hot_winner`."""
+    """Place of each tournament's winner, as an integer. Cost: `one_hot_winner`."""
     marks = one_hot_winner(won)
     places = np.arange(won.entrants).reshape(-1, *(1 for _ in marks.shape[1:]))
     return (marks * places).sum(0)
 
 
 def _interleave(a: SecretArray[Share], b: SecretArray[Share]) -> SecretArray[Share]:
-    return a.map(lambda u, v: np.stack([u, v], axis=1).reshape(-1, *u.shape[1:]), b)
+    return a.map(lambda u, v: np.stack([u, v], axis=1).reshape(2 * len(u), *u.shape[1:]), b)
 
 
 def _counts(entrants: int) -> list[int]:

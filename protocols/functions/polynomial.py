@@ -18,11 +18,9 @@ from kernels.bilinear import Bilinear
 from kernels.ring import multiply
 from mpc.ring import WORD, Array, Shape
 from mpc.shares import Share
-from protocols.secret import SecretArray, stack
+from protocols.secret import SecretArray, products, stack
 
-EXACT = (
-    60  # fractional bits of a value just before it is truncated: |value| < 4 keeps it below 2^62
-)
+EXACT = 60  # fractional bits of a value about to be truncated: |value| < 4 keeps it below 2^62
 POWERS = 20  # fractional bits of t, t^2, t^3 and t^4: a third of EXACT
 HEADROOM = 3  # bits given up by a block that is not the last, so that |value| < 32 fits
 QUARTIC = 15  # fractional bits of a quartic's argument: a quarter of EXACT
@@ -43,24 +41,11 @@ def times(*pairs: tuple[SecretArray[Share], SecretArray[Share]]) -> list[SecretA
 def times_at(
     fraction: int, *pairs: tuple[SecretArray[Share], SecretArray[Share]]
 ) -> list[SecretArray[Share]]:
-    """x·y for each pair with this many fractional bits; the pairs' fractions have one sum.
+    """x·y for each pair with this many fractional bits; all pairs have the same two scales.
 
     Cost: 2 rounds, one `bilinear_truncate` for each result; 1 round where no bit is dropped.
     """
-    return _at(fraction, multiply, *pairs)
-
-
-def _at(
-    fraction: int, f: Bilinear, *pairs: tuple[SecretArray[Share], SecretArray[Share]]
-) -> list[SecretArray[Share]]:
-    (exact,) = {x.fraction + y.fraction for x, y in pairs}
-    protocol, drop = pairs[0][0].protocol, exact - fraction
-    operands = [(x.share, y.share) for x, y in pairs]
-    if drop <= 0:
-        shares = protocol.bilinear(f, *operands)
-        return [SecretArray(protocol, z, exact).finer(fraction) for z in shares]
-    shares = protocol.bilinear_truncate(f, *operands, fraction=drop)
-    return [SecretArray(protocol, z, fraction) for z in shares]
+    return products(multiply, *pairs, fraction=fraction)
 
 
 def _summed_shape(x: Shape, y: Shape) -> Shape:
@@ -137,7 +122,7 @@ def _plus_product(
         ring = [SecretArray(protocol, s, 0) for s in (a.share, b.share, c.share, one)]
         x, y = stack([ring[0], ring[1]]), stack([ring[3], ring[2]])
         pairs.append((SecretArray(protocol, x.share, a.fraction), y))
-    return _at(fraction, summed_products, *pairs)
+    return products(summed_products, *pairs, fraction=fraction)
 
 
 def polynomial(

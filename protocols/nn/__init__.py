@@ -1,4 +1,4 @@
-"""PyTorch as the front end: tensors whose values are shares, below autograd, so that ordinary code runs on secrets."""
+"""PyTorch as the front end: ordinary code runs on tensors whose values are shares."""
 
 from protocols.nn import (  # noqa: F401  each module registers the operators of its theme
     activation,

@@ -14,14 +14,6 @@ from protocols.nn.tensor import implements
 from protocols.secret import SecretArray, SecretBits
 
 
-def _positive(x: SecretArray[Share]) -> SecretBits[Share]:
-    """Where x is positive: known already if x came out of a ReLU."""
-    if "positive" not in x.memo:
-        x.memo["positive"] = ~x.negative()
-    kept: SecretBits[Share] = x.memo["positive"]
-    return kept
-
-
 def _gated(bits: SecretBits[Share], grad: Number, like: SecretArray[Share]) -> SecretArray[Share]:
     return bits.select(secret_like(grad, like).broadcast_to(bits.shape))
 
@@ -34,10 +26,14 @@ def relu(x: SecretArray[Share]) -> SecretArray[Share]:
 
 @implements("threshold_backward")
 def relu_backward(grad: Number, result: SecretArray[Share], threshold: float) -> SecretArray[Share]:
-    """The gradient where the input was positive. Cost: one `select`, no comparison."""
-    if threshold != 0:
-        raise NotOffered(f"threshold {threshold}: only 0")
-    return _gated(_positive(result), grad, result)
+    """The gradient where the input was above. Cost: one `select`; no comparison after a ReLU."""
+    return _gated(result > threshold, grad, result)
+
+
+@implements("threshold")
+def threshold(x: SecretArray[Share], threshold: float, value: float) -> SecretArray[Share]:
+    """X where it is above the threshold, a public value elsewhere."""
+    return (x > threshold).select(x - value) + value
 
 
 @implements("leaky_relu")
@@ -52,13 +48,14 @@ def leaky_relu_backward(
 ) -> SecretArray[Share]:
     """The gradient, times slope where the input was negative."""
     whole = secret_like(grad, x)
-    return _gated(_positive(x), whole - whole * slope, x) + whole * slope
+    low = whole * slope
+    return _gated(x.positive(), whole - low, x) + low
 
 
 @implements("_prelu_kernel")
-def prelu(x: SecretArray[Share], weight: Number) -> SecretArray[Share]:
+def prelu(x: SecretArray[Share], weight: Number) -> Number:
     """X, or weight·x where negative."""
-    negative = _gated(~_positive(x), x, x)
+    negative = _gated(~x.positive(), x, x)
     return x - negative + negative * weight
 
 
@@ -67,9 +64,93 @@ def prelu_backward(
     grad: Number, x: SecretArray[Share], weight: Number
 ) -> tuple[SecretArray[Share], SecretArray[Share]]:
     """Gradients for the input and, not yet summed, for the weight."""
-    whole, negative = secret_like(grad, x), ~_positive(x)
+    whole, negative = secret_like(grad, x), ~x.positive()
     below = _gated(negative, whole, x)
     return whole - below + below * weight, below * x
+
+
+@implements("softplus")
+def softplus(x: SecretArray[Share], beta: float = 1, threshold: float = 20) -> SecretArray[Share]:
+    """Logarithm of 1 + e^x, beyond PyTorch's threshold too."""
+    _refuse_beta(beta)
+    return F.softplus(x)
+
+
+@implements("softplus_backward")
+def softplus_backward(grad: Number, x: SecretArray[Share], beta: float, threshold: float) -> Number:
+    """grad·sigmoid(x)."""
+    _refuse_beta(beta)
+    return F.sigmoid(x) * grad
+
+
+def _refuse_beta(beta: float) -> None:
+    if beta != 1:
+        raise NotOffered(f"softplus with beta {beta}: scale its argument and its result instead")
+
+
+@implements("log_sigmoid_forward")
+def log_sigmoid(x: SecretArray[Share]) -> tuple[SecretArray[Share], Any]:
+    """Logarithm of the sigmoid, and an empty buffer as PyTorch has it."""
+    return -F.softplus(-x), np.zeros(0)
+
+
+@implements("log_sigmoid_backward")
+def log_sigmoid_backward(grad: Number, x: SecretArray[Share], buffer: Any) -> Number:
+    """grad·sigmoid(-x)."""
+    return F.sigmoid(-x) * grad
+
+
+@implements("hardsigmoid")
+def hardsigmoid(x: SecretArray[Share]) -> SecretArray[Share]:
+    """x/6 + ½, between 0 and 1."""
+    return F.clamp(x + 3, 0, 6) * (1 / 6)
+
+
+@implements("hardsigmoid_backward")
+def hardsigmoid_backward(grad: Number, x: SecretArray[Share]) -> SecretArray[Share]:
+    """grad/6 between -3 and 3."""
+    return _gated((x > -3) & (x < 3), grad * (1 / 6), x)
+
+
+@implements("hardswish")
+def hardswish(x: SecretArray[Share]) -> Number:
+    """x·hardsigmoid(x)."""
+    return x * hardsigmoid(x)
+
+
+@implements("hardswish_backward")
+def hardswish_backward(grad: Number, x: SecretArray[Share]) -> Number:
+    """Grad from 3 on, grad·(x/3 + ½) between -3 and 3."""
+    above = x >= 3
+    inner = _gated((x > -3) ^ above, x * (1 / 3) + 0.5, x)
+    return (inner + above.ring()) * grad
+
+
+@implements("elu")
+def elu(
+    x: SecretArray[Share], alpha: float = 1, scale: float = 1, input_scale: float = 1
+) -> SecretArray[Share]:
+    """Scale·x where positive, scale·alpha·(e^(input_scale·x) - 1) elsewhere."""
+    low = x - x.positive().select(x)
+    below = (F.exp(low if input_scale == 1 else low * input_scale) - 1) * (alpha * scale)
+    return (x - low) * scale + below
+
+
+@implements("elu_backward")
+def elu_backward(
+    grad: Number,
+    alpha: float,
+    scale: float,
+    input_scale: float,
+    is_result: bool,
+    x: SecretArray[Share],
+) -> Number:
+    """The gradient times scale, or times the slope of the exponential where negative."""
+    if is_result:
+        raise NotOffered("the gradient of elu in place: use it out of place")
+    low = x - x.positive().select(x)
+    slope = F.exp(low if input_scale == 1 else low * input_scale) * (alpha * scale * input_scale)
+    return (slope + (scale - alpha * scale * input_scale) * x.positive().ring()) * grad
 
 
 @implements("hardtanh_backward")
@@ -86,7 +167,7 @@ def sigmoid(x: SecretArray[Share]) -> SecretArray[Share]:
 
 
 @implements("sigmoid_backward")
-def sigmoid_backward(grad: Number, result: SecretArray[Share]) -> SecretArray[Share]:
+def sigmoid_backward(grad: Number, result: SecretArray[Share]) -> Number:
     """grad·y·(1 - y)."""
     return (result - result * result) * grad
 
@@ -98,7 +179,7 @@ def tanh(x: SecretArray[Share]) -> SecretArray[Share]:
 
 
 @implements("tanh_backward")
-def tanh_backward(grad: Number, result: SecretArray[Share]) -> SecretArray[Share]:
+def tanh_backward(grad: Number, result: SecretArray[Share]) -> Number:
     """grad·(1 - y²)."""
     return (1 - result * result) * grad
 
@@ -106,21 +187,13 @@ def tanh_backward(grad: Number, result: SecretArray[Share]) -> SecretArray[Share
 @implements("silu")
 def silu(x: SecretArray[Share]) -> SecretArray[Share]:
     """x·sigmoid(x)."""
-    return x * _sigmoid_of(x)
+    return F.silu(x)
 
 
 @implements("silu_backward")
-def silu_backward(grad: Number, x: SecretArray[Share]) -> SecretArray[Share]:
-    """grad·s·(1 + x·(1 - s)) for s = sigmoid(x)."""
-    s = _sigmoid_of(x)
-    return (s + x * (s - s * s)) * grad
-
-
-def _sigmoid_of(x: SecretArray[Share]) -> SecretArray[Share]:
-    if "sigmoid" not in x.memo:
-        x.memo["sigmoid"] = F.sigmoid(x)
-    kept: SecretArray[Share] = x.memo["sigmoid"]
-    return kept
+def silu_backward(grad: Number, x: SecretArray[Share]) -> Number:
+    """Gradient of x·sigmoid(x)."""
+    return F.silu_slope(x) * grad
 
 
 @implements("gelu")

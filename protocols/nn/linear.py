@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from kernels.bilinear import Bilinear
 from kernels.conv import Geometry, conv, conv_input_grad, conv_weight_grad
 from kernels.gemm import matmul
-from mpc.errors import NotOffered
+from mpc.errors import NotOffered, UsageError
 from mpc.ring import Shape
 from protocols.functions import sqrt
-from protocols.nn.pointwise import Number, scaled
+from protocols.nn.pointwise import Number, axes_of, scaled
 from protocols.nn.shape import move
 from protocols.nn.tensor import implements
-from protocols.secret import SecretArray
+from protocols.secret import FRACTION, SecretArray
 
 
 def apply(f: Bilinear, x: Number, y: Number) -> Number:
-    """f(x, y), where either may be public."""
-    if isinstance(x, SecretArray):
-        return x.bilinear(f, y)
-    return y.bilinear(_swapped(f), x)
+    """f(x, y), where either may be public. A gradient's additional bits end here."""
+    if not isinstance(x, SecretArray):
+        x, y, f = y, x, _swapped(f)
+    if not isinstance(x, SecretArray):
+        raise UsageError(f"{f.name} of two public arrays reached the secret operators")
+    finest = max(x.fraction, y.fraction) if isinstance(y, SecretArray) else x.fraction
+    return x.bilinear(f, y, fraction=FRACTION if finest > FRACTION else None)
 
 
 def _swapped(f: Bilinear) -> Bilinear:
@@ -62,12 +67,71 @@ def dot(x: Number, y: Number) -> Number:
 
 @implements("linalg_vector_norm")
 def norm(x: Any, ord: float = 2, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
-    """Euclidean norm over all elements, as gradient clipping asks for."""
-    if ord != 2 or dim is not None:
-        raise NotOffered(f"norm of order {ord} over {dim}: only the Euclidean norm of all elements")
-    flat = x.reshape(-1)
-    root = sqrt(dot(flat, flat))
-    return root.reshape(*(1 for _ in x.shape)) if keepdim else root
+    """Euclidean norm over axes, as gradient clipping asks for. Its square must stay below 2^30."""
+    if ord != 2:
+        raise NotOffered(f"norm of order {ord}: only the Euclidean norm")
+    axes = axes_of(x, dim)
+    kept = tuple(n for a, n in enumerate(x.shape) if a not in axes)
+    order = (*(a for a in range(x.ndim) if a not in axes), *axes)
+    rows = x.transpose(*order).reshape(math.prod(kept), -1) if x.ndim else x.reshape(1, 1)
+    root = sqrt(row_products(rows, rows))
+    full = tuple(1 if a in axes else n for a, n in enumerate(x.shape))
+    return root.reshape(*(full if keepdim else kept))
+
+
+def row_products(
+    x: SecretArray[Any], y: SecretArray[Any], fraction: int = FRACTION
+) -> SecretArray[Any]:
+    """Inner products of rows, [r, m] and [r, m] to [r, 1]. Cost: one product for each row."""
+    r, m = x.shape
+    return x.reshape(r, 1, m).bilinear(matmul, y.reshape(r, m, 1), fraction=fraction).reshape(r, 1)
+
+
+def _lines(out: int, size: int, corners: bool, scale: float | None) -> npt.NDArray[np.float64]:
+    """Weights [out, size] of linear interpolation along an axis, as PyTorch places the samples."""
+    step = (size - 1) / max(out - 1, 1) if corners else 1 / scale if scale else size / out
+    at = np.arange(out) * step if corners else np.maximum((np.arange(out) + 0.5) * step - 0.5, 0)
+    low = np.minimum(np.floor(at).astype(int), size - 1)
+    weights = np.zeros((out, size))
+    np.add.at(weights, (np.arange(out), low), 1 - (at - low))
+    np.add.at(weights, (np.arange(out), np.minimum(low + 1, size - 1)), at - low)
+    return weights
+
+
+def _along_axes(x: Number, matrices: Sequence[npt.NDArray[np.float64]]) -> Number:
+    """Each of the last axes times a public matrix. Cost: one truncation an axis."""
+    rank = len(x.shape)
+    for axis, matrix in enumerate(matrices, start=rank - len(matrices)):
+        rows = move(lambda v, a=axis: np.moveaxis(v, a, -1), x)
+        rows = rows @ matrix.T
+        x = move(lambda v, a=axis: np.moveaxis(v, -1, a), rows)
+    return x
+
+
+def _register_upsampling(kind: str, rank: int) -> None:
+    @implements(f"upsample_{kind}{rank}d")
+    def upsample(x: Number, size: Sequence[int], corners: bool, *scales: float | None) -> Number:
+        """Linear interpolation along each axis. Error: one ulp and 2^-16 of the result an axis."""
+        given = scales or (None,) * rank
+        rows = zip(size, x.shape[2:], given, strict=True)
+        return _along_axes(x, [_lines(o, n, corners, s) for o, n, s in rows])
+
+    @implements(f"upsample_{kind}{rank}d_backward")
+    def upsample_backward(
+        grad: Number,
+        size: Sequence[int],
+        input_size: Sequence[int],
+        corners: bool,
+        *scales: float | None,
+    ) -> Number:
+        """The transposed matrices."""
+        given = scales or (None,) * rank
+        rows = zip(size, input_size[2:], given, strict=True)
+        return _along_axes(grad, [_lines(o, n, corners, s).T for o, n, s in rows])
+
+
+for _kind, _rank in (("linear", 1), ("bilinear", 2), ("trilinear", 3)):
+    _register_upsampling(_kind, _rank)
 
 
 def _geometry(

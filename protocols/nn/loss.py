@@ -25,10 +25,10 @@ def reduced(loss: SecretArray[Share], reduction: int) -> SecretArray[Share]:
 
 
 def one_hot(labels: Number, classes: int, like: SecretArray[Share]) -> Number:
-    """Class labels [n, *s] as 0 and 1 in a new axis 1; secret labels are compared with every class once.
+    """Class labels [n, *s] as 0 and 1 in a new axis 1; secret ones are compared once.
 
-    Cost for secret labels: `equals`, and a bit to a number, for each label and class. A label that names no class
-    gives zeros.
+    Cost for secret labels: `equals`, and a bit to a number, for each label and class. A label that
+    names no class gives zeros.
     """
     places = np.arange(classes).reshape(1, classes, *(1 for _ in labels.shape[1:]))
     spread = move(lambda v: np.expand_dims(v, 1), labels)
@@ -49,9 +49,10 @@ def nll_loss(
     reduction: int,
     ignore_index: int,
 ) -> tuple[SecretArray[Share], Any]:
-    """-x at the labels' places; with cross-entropy, x is a log-softmax. Also the number of labels."""
+    """-x at the labels' places; in cross-entropy, x is a log-softmax. Also how many labels."""
     _refuse_weights(weight, target, ignore_index)
     axis = 0 if x.ndim == 1 else 1
+    _refuse_strangers(target, x.shape[axis])
     wide, labels = (
         (move(lambda v: v[None], x), move(lambda v: v[None], target)) if not axis else (x, target)
     )
@@ -89,6 +90,16 @@ def _refuse_weights(weight: Number | None, target: Number, ignore_index: int) ->
         raise NotOffered("ignored labels: leave those studies out of the batch")
 
 
+def _refuse_strangers(target: Number, classes: int) -> None:
+    if isinstance(target, np.ndarray):
+        strangers = np.sum((target < 0) | (target >= classes))
+        if strangers:
+            raise NotOffered(
+                f"{strangers} of {target.size} labels name none of the {classes} classes: "
+                f"leave those studies out"
+            )
+
+
 @implements("mse_loss")
 def mse_loss(x: Number, y: Number, reduction: int = MEAN) -> SecretArray[Any]:
     """Squared differences."""
@@ -111,10 +122,8 @@ def bce_with_logits(
     pos_weight: Number | None = None,
     reduction: int = MEAN,
 ) -> SecretArray[Share]:
-    """max(x, 0) - x·t + log(1 + e^-|x|). Error: that of `exp` and of `log` between 1 and 2."""
+    """Softplus of x, less x·t. Error: that of `softplus`, and of one product."""
     if pos_weight is not None:
         raise NotOffered("pos_weight in a loss on secrets: weigh the elements by `weight`")
-    positive = F.relu(x)
-    smooth = F.log(F.exp(x - positive - positive) + 1, low=1, high=2)
-    loss = positive - x * target + smooth
+    loss = F.softplus(x) - x * target
     return reduced(loss if weight is None else loss * weight, reduction)

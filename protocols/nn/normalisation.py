@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from kernels.gemm import matmul
 from kernels.ring import multiply
 from mpc.ring import Shape
 from mpc.shares import Share
 from protocols import functions as F
+from protocols.nn.linear import row_products
 from protocols.nn.pointwise import Number, secret_like
 from protocols.nn.shape import move
 from protocols.nn.tensor import Cell, implements
@@ -20,16 +20,10 @@ Secret = SecretArray[Any]
 Gradients = tuple[Secret | None, Secret | None, Secret | None]
 
 
-def row_products(
-    x: SecretArray[Share], y: SecretArray[Share], fraction: int = FRACTION
-) -> SecretArray[Share]:
-    """Inner products of rows, [r, m] and [r, m] to [r, 1]. Cost: one product for each row, not for each element."""
-    r, m = x.shape
-    return x.reshape(r, 1, m).bilinear(matmul, y.reshape(r, m, 1), fraction=fraction).reshape(r, 1)
-
-
 def standardise(rows: SecretArray[Share], eps: float) -> tuple[Secret, Secret, Secret, Secret]:
-    """Rows [r, m] with mean 0 and variance 1; also the mean, the variance and 1/√(variance + eps), each [r, 1].
+    """Rows [r, m] with mean 0 and variance 1.
+
+    Also the mean, the variance and 1/√(variance + eps), each [r, 1].
 
     Error: that of `rsqrt`, relative. A small eps is rounded to the step, 2^-16.
     """
@@ -43,8 +37,8 @@ def standardise(rows: SecretArray[Share], eps: float) -> tuple[Secret, Secret, S
 def standardise_backward(grad: Secret, standard: Secret, inverse: Secret) -> Secret:
     """inverse·(g - mean(g) - y·mean(g·y)) for rows g = grad, y = standard.
 
-    The means are kept at twice the fraction: one ulp of error in them would be the same for a whole row, and the
-    weight gradient before this layer adds it up over all its positions.
+    The means are kept at twice the fraction: one ulp of error in them would be the same for a whole
+    row, and the weight gradient before this layer adds it up over all its positions.
     """
     along = row_products(grad, standard, 2 * FRACTION) * (1 / grad.shape[1])
     mean = grad.finer(2 * FRACTION).mean(1, keepdims=True)
@@ -79,7 +73,8 @@ def batch_norm(
 ) -> tuple[Any, Any, Any]:
     """Batch norm. In training the running statistics, which stay secret, move by the momentum.
 
-    Returns the result and what the gradient needs: the mean and 1/√(variance + eps) of each channel.
+    Returns the result and what the gradient needs: the mean and 1/√(variance + eps) of each
+    channel.
     """
     rank = x.ndim
     if training or running_mean is None or running_var is None:
@@ -195,12 +190,12 @@ def layer_norm(
     eps: float,
 ) -> tuple[Any, Any, Any]:
     """Layer norm; also the mean and 1/√(variance + eps) of each row."""
-    lead = x.shape[: x.ndim - len(normalized)]
+    rank: int = len(normalized)
     standard, mean, _, inverse = standardise(x.reshape(-1, math.prod(normalized)), eps)
     y = standard.reshape(*x.shape)
     y = y if weight is None else y * weight
     y = y if bias is None else y + bias
-    shape = (*lead, *(1 for _ in normalized))
+    shape = (*x.shape[: x.ndim - rank], *(1 for _ in normalized))
     inverse = inverse.reshape(*shape)
     inverse.memo["standard"] = standard
     return y, mean.reshape(*shape), inverse

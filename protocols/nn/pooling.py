@@ -15,14 +15,15 @@ from mpc.ring import WORD, Array, Shape
 from mpc.shares import Share
 from protocols import functions as F
 from protocols.functions.extremes import Tournament
-from protocols.nn.pointwise import Number, secret_like
+from protocols.nn.pointwise import Number, secret_like, shared_out
+from protocols.nn.shape import move
 from protocols.nn.tensor import implements
 from protocols.secret import SecretArray
 
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """Windows over the last axes of an array: kernel, stride, padding, dilation and the input's size, each spatial."""
+    """Windows over the last axes of an array; each number is one for each of those axes."""
 
     kernel: Shape
     stride: Shape
@@ -49,28 +50,28 @@ class Windows:
         )
         return tuple(max((o - 1) * s + d * (k - 1) + 1, n + p) for o, k, s, p, d, n in rows)
 
-    def _offsets(self) -> Iterator[tuple[slice, ...]]:
+    def _offsets(self) -> Iterator[tuple[Any, ...]]:
         for place in itertools.product(*map(range, self.kernel)):
             rows = zip(place, self.dilation, self.stride, self.out, strict=True)
             yield (..., *(slice(i * d, i * d + (o - 1) * s + 1, s) for i, d, s, o in rows))
 
-    def gather(self, x: Array, fill: Array | None = None) -> Array:
-        """[kernel positions, ..., windows]; positions in the padding hold `fill`, or 0."""
+    def gather(self, x: Array, fill: int = 0) -> Array:
+        """[kernel positions, ..., windows]; positions in the padding hold `fill`."""
         lead = x.shape[: x.ndim - len(self.size)]
         if any(self.padding) or self._padded() != self.size:
-            full = np.full((*lead, *self._padded()), WORD(0) if fill is None else fill, x.dtype)
+            full = np.full((*lead, *self._padded()), fill, x.dtype)
             full[self._inside()] = x
             x = full
         return np.stack([x[at] for at in self._offsets()])
 
     def scatter(self, grads: Array) -> Array:
-        """The transpose of `gather` without padding: each window's share back to where it came from, added up."""
+        """The transpose of `gather` without padding: back to where it came from, added up."""
         full = np.zeros(
             (*grads.shape[1 : grads.ndim - len(self.size)], *self._padded()), grads.dtype
         )
         for grad, at in zip(grads, self._offsets(), strict=True):
             full[at] += grad
-        return full[self._inside()]
+        return np.asarray(full[self._inside()])
 
     def _inside(self) -> tuple[Any, ...]:
         return (..., *(slice(p, p + n) for p, n in zip(self.padding, self.size, strict=True)))
@@ -109,7 +110,7 @@ class Winners:
 
 def _max_pool(x: SecretArray[Share], w: Windows) -> tuple[SecretArray[Share], Winners]:
     # A quarter of the range of a comparison: differences with real values stay comparable.
-    lowest = WORD(2**64 - 2 ** (x.protocol.width - 2))
+    lowest = 2**64 - 2 ** (x.protocol.width - 2)
     gathered = x.map(w.gather)
     if any(w.padding) or w._padded() != w.size:
         outside = w.gather(np.zeros(w.size, WORD), fill=lowest)
@@ -158,7 +159,7 @@ def _register(rank: int) -> None:
         ceil_mode: bool = False,
         count_include_pad: bool = True,
         divisor_override: int | None = None,
-    ) -> SecretArray[Share]:
+    ) -> Number:
         """Mean of each window. Cost: one truncation."""
         w = _windows(x, kernel, stride, padding, (1,), ceil_mode, rank)
         total = x.map(lambda v: w.gather(v).sum(0, dtype=WORD))
@@ -166,7 +167,7 @@ def _register(rank: int) -> None:
 
     @implements(f"avg_pool{rank}d_backward")
     def avg_pool_backward(
-        grad: SecretArray[Share],
+        grad: Number,
         x: SecretArray[Share],
         kernel: Sequence[int],
         stride: Sequence[int],
@@ -174,28 +175,24 @@ def _register(rank: int) -> None:
         ceil_mode: bool,
         count_include_pad: bool,
         divisor_override: int | None,
-    ) -> SecretArray[Share]:
+    ) -> Number:
         """Each window's gradient to all its inputs alike."""
         w = _windows(x, kernel, stride, padding, (1,), ceil_mode, rank)
-        whole = secret_like(grad, x) * (1 / _divisor(w, count_include_pad, divisor_override))
+        whole = shared_out(grad, _divisor(w, count_include_pad, divisor_override))
         copies = math.prod(w.kernel)
-        return whole.map(lambda v: w.scatter(np.broadcast_to(v, (copies, *v.shape))))
+        return move(lambda v: w.scatter(np.broadcast_to(v, (copies, *v.shape))), whole)
 
     @implements(f"_adaptive_avg_pool{rank}d", f"adaptive_avg_pool{rank}d")
-    def adaptive_avg_pool(x: SecretArray[Share], size: Sequence[int]) -> SecretArray[Share]:
-        """Mean of equal windows that cover the input."""
-        w = _adaptive(x, size, rank)
-        return x.map(lambda v: w.gather(v).sum(0, dtype=WORD)) * (1 / math.prod(w.kernel))
+    def adaptive_avg_pool(x: SecretArray[Share], size: Sequence[int]) -> Number:
+        """Mean of windows that cover the input; neighbours overlap where sizes do not divide."""
+        bins = Bins(tuple(x.shape[-rank:]), _wanted(x, size, rank))
+        return x.map(bins.sums) * (1 / bins.counts())
 
     @implements(f"_adaptive_avg_pool{rank}d_backward")
-    def adaptive_avg_pool_backward(
-        grad: SecretArray[Share], x: SecretArray[Share]
-    ) -> SecretArray[Share]:
+    def adaptive_avg_pool_backward(grad: Number, x: SecretArray[Share]) -> Number:
         """Each window's gradient to all its inputs alike."""
-        w = _adaptive(x, grad.shape[-rank:], rank)
-        whole = secret_like(grad, x) * (1 / math.prod(w.kernel))
-        copies = math.prod(w.kernel)
-        return whole.map(lambda v: w.scatter(np.broadcast_to(v, (copies, *v.shape))))
+        bins = Bins(tuple(x.shape[-rank:]), tuple(grad.shape[-rank:]))
+        return move(bins.spread, shared_out(grad, bins.counts()))
 
     @implements(f"adaptive_max_pool{rank}d")
     def adaptive_max_pool(
@@ -213,6 +210,43 @@ def _register(rank: int) -> None:
         return spread.map(winners.windows.scatter)
 
 
+@dataclass(frozen=True, slots=True)
+class Bins:
+    """Adaptive pooling's windows: bin i of o over n elements is from ⌊i·n/o⌋ to ⌈(i+1)·n/o⌉."""
+
+    size: Shape
+    out: Shape
+
+    def _ranges(self, axis: int) -> list[slice]:
+        n, o = self.size[axis], self.out[axis]
+        return [slice(i * n // o, -(-(i + 1) * n // o)) for i in range(o)]
+
+    def sums(self, x: Array) -> Array:
+        """The sum of each window over the last axes."""
+        lead = x.ndim - len(self.size)
+        for axis in range(len(self.size)):
+            moved = np.moveaxis(x, lead + axis, 0)
+            rows = [moved[at].sum(0, dtype=x.dtype) for at in self._ranges(axis)]
+            x = np.moveaxis(np.stack(rows), 0, lead + axis)
+        return x
+
+    def spread(self, grad: Array) -> Array:
+        """The transpose of `sums`."""
+        lead = grad.ndim - len(self.size)
+        for axis in range(len(self.size)):
+            moved = np.moveaxis(grad, lead + axis, 0)
+            full = np.zeros((self.size[axis], *moved.shape[1:]), grad.dtype)
+            for row, at in zip(moved, self._ranges(axis), strict=True):
+                full[at] += row
+            grad = np.moveaxis(full, 0, lead + axis)
+        return grad
+
+    def counts(self) -> Any:
+        """How many elements each window has; one number if they all have as many."""
+        counts = self.sums(np.ones(self.size))
+        return float(counts.flat[0]) if counts.min() == counts.max() else counts
+
+
 def _divisor(w: Windows, include_pad: bool, override: int | None) -> Any:
     """What each window's sum is divided by."""
     if override is not None:
@@ -221,16 +255,21 @@ def _divisor(w: Windows, include_pad: bool, override: int | None) -> Any:
         return math.prod(w.kernel)
     padded = tuple(n + 2 * p for n, p in zip(w.size, w.padding, strict=True))
     if include_pad:
-        whole = Windows(w.kernel, w.stride, (0,) * len(padded), w.dilation, padded, w.ceil)
-        return whole.gather(np.ones(padded)).sum(0)
+        full = np.zeros(w._padded())
+        full[tuple(slice(0, n) for n in padded)] = 1  # beyond the padding nothing counts
+        return sum(full[at] for at in w._offsets())
     return w.gather(np.ones(w.size)).sum(0)
 
 
+def _wanted(x: Number, size: Sequence[int], rank: int) -> Shape:
+    given = tuple(size) * rank if len(size) == 1 else tuple(size)
+    return tuple(n if s is None else s for s, n in zip(given, x.shape[-rank:], strict=True))
+
+
 def _adaptive(x: Number, size: Sequence[int], rank: int) -> Windows:
-    full = tuple(x.shape[-rank:])
-    wanted = tuple(n if s is None else s for s, n in zip(size, full, strict=True))
+    full, wanted = tuple(x.shape[-rank:]), _wanted(x, size, rank)
     if any(n % s for s, n in zip(wanted, full, strict=True)):
-        raise NotOffered(f"adaptive pooling of {full} to {wanted}: choose sizes that divide")
+        raise NotOffered(f"adaptive max-pooling of {full} to {wanted}: choose sizes that divide")
     kernel = tuple(n // s for s, n in zip(wanted, full, strict=True))
     return Windows(kernel, kernel, (0,) * rank, (1,) * rank, full)
 

@@ -1,8 +1,9 @@
-"""A session: what a person holds to share tensors and models, compute on them, and open what may be known."""
+"""A session: what a person holds to share tensors and models and to open what may be known."""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -18,9 +19,10 @@ from mpc.ring import BITS, Array, FixedPoint, Shape
 from protocols.base import Opening
 from protocols.bits import BitProtocol
 from protocols.clear import Clear
+from protocols.nn.layers import watch
 from protocols.nn.tensor import Cell, SecretTensor
 from protocols.rep3 import Rep3Protocol
-from protocols.secret import FORM, FRACTION, SecretArray
+from protocols.secret import FORM, FRACTION, SecretArray, SecretBits
 
 PROTOCOLS: dict[str, type[BitProtocol[Any]]] = {"rep3": Rep3Protocol, "clear": Clear}
 M = TypeVar("M", bound=nn.Module)
@@ -36,8 +38,8 @@ class Session:
     Args:
         party: this party; None with the clear protocol.
         protocol: "rep3" or "clear".
-        width: bits of a comparison. 64 is right for every value; fewer cost fewer bytes, and then every compared
-            value must stay below 2^(width - 17) in absolute value.
+        width: bits of a comparison. 64 is right for every value; fewer cost fewer bytes, and then
+            every compared value must stay below 2^(width - 17) in absolute value.
 
     Raises:
         OutOfStep: the parties run other versions, protocols or widths.
@@ -55,7 +57,7 @@ class Session:
         if party is not None:
             settings = f"radmpc {__version__} {protocol} width={width} fraction={FRACTION}"
             party.agree(hashlib.sha256(settings.encode()).digest(), "version, protocol or width")
-        self.protocol = PROTOCOLS[protocol](party, width=width)  # type: ignore[arg-type]
+        self.protocol = PROTOCOLS[protocol](party, width=width)
 
     @property
     def openings(self) -> list[Opening]:
@@ -74,7 +76,7 @@ class Session:
         Args:
             x: the tensor at its owner, None elsewhere. Real numbers below 2^30, or integers.
             owner: the rank that holds it.
-            shape: if every party gives the shape of a float32 tensor, no header is sent.
+            shape: if every party gives the shape of a tensor of reals, no header is sent.
 
         Cost: 1 round and 8 bytes an element, and a header of 1 round unless the shape is given.
 
@@ -86,32 +88,36 @@ class Session:
         encoded, kind, refusal = None, torch.float32, None
         if mine:
             try:
-                encoded, kind = _encode(x)
+                encoded, kind = _encode(x, whole=shape is None)
                 if shape is not None and encoded.shape != tuple(shape):
                     raise ShapeMismatch(f"the tensor has shape {encoded.shape}, not {tuple(shape)}")
             except UsageError as error:
                 refusal = error
-        if shape is None or refusal is not None:
+        announced = shape is None
+        if shape is None:
             kind, shape = self._header(encoded, kind, owner, refused=refusal is not None)
+        elif refusal is not None and self.party is not None:  # a byte, where words are expected
+            self.party.exchange({p: [np.zeros(1, np.uint8)] for p in self.party.others}, {})
         if refusal is not None:
             raise refusal
+        kind = kind if announced else torch.float32  # what all parties know of it
         fraction = FRACTION if kind.is_floating_point else 0
         with self.protocol.scope("share"):
             share = self.protocol.input(encoded, tuple(shape), owner)
         return self.tensor(SecretArray(self.protocol, share, fraction), kind)
 
     def secure(self, model: M, *, owner: int = 0) -> M:
-        """Share a model's parameters and floating-point buffers; the model itself is changed, and returned.
+        """Share a model's parameters and floating-point buffers, in place.
 
-        Every party passes a model of the same architecture; only the owner's values count. Whole-number buffers,
-        such as the count of batches, are public.
+        The model is returned, too. Every party passes one of the same architecture; only the
+        owner's values count. Whole-number buffers, such as the count of batches, are public.
 
         Raises:
             OutOfStep: the architectures differ.
         """
         slots = list(_slots(model))
         if self.party is not None:
-            plan = repr([(name, tuple(t.shape)) for name, _, _, t in slots])
+            plan = repr([(name, tuple(t.shape)) for name, _, _, t in slots]) + _layers(model)
             self.party.agree(hashlib.sha256(plan.encode()).digest(), "model architecture")
         flat = torch.cat([t.detach().reshape(-1).double() for *_, t in slots] or [torch.zeros(0)])
         whole = self.share(flat if self._is(owner) else None, owner=owner).secret
@@ -137,12 +143,15 @@ class Session:
         value = x.secret
         if isinstance(value, np.ndarray):
             return torch.as_tensor(value, dtype=x.dtype)
+        if not isinstance(value, (SecretArray, SecretBits)):
+            raise NotOffered("the places of a max-pool cannot be opened: they are kept as matches")
         array = value if isinstance(value, SecretArray) else value.ring()
+        array = array.finer(max(array.fraction, 0))
         with self.protocol.scope("open"):
             (ring,) = self.protocol.open(array.share, reason=reason, to=to, what="tensor")
         if ring is None:
             return None
-        form = FixedPoint(array.fraction, FORM.integer)
+        form = FixedPoint(array.fraction, min(FORM.integer, 62 - array.fraction))
         return torch.from_numpy(form.decode(ring)).to(x.dtype)
 
     @property
@@ -164,7 +173,7 @@ class Session:
         return SecretArray(self.protocol, self.protocol.share_type(*terms), fraction)
 
     def replace(self, model: nn.Module, arrays: Mapping[str, SecretArray[Any]]) -> None:
-        """Put secret arrays in the place of a model's floating-point tensors, by their names in its state dict."""
+        """Put secret arrays in the place of a model's floating-point tensors, by name."""
         made: dict[int, torch.Tensor] = {}
         for name, module, slot, t in list(_slots(model)):
             if id(t) not in made:
@@ -173,7 +182,8 @@ class Session:
                 made[id(t)] = nn.Parameter(tensor, t.requires_grad) if is_parameter else tensor
             table = module._parameters if slot in module._parameters else module._buffers
             table[slot] = made[id(t)]  # type: ignore[assignment]  # a parameter goes where one was
-        self._watch(model)
+        if self.party is not None:
+            watch(model, self.party.meter)
 
     @contextmanager
     def at(self, place: str) -> Iterator[None]:
@@ -193,7 +203,7 @@ class Session:
     def _header(
         self, encoded: Array | None, kind: torch.dtype, owner: int, *, refused: bool
     ) -> tuple[torch.dtype, Shape]:
-        """Tell shape and type, which are public, or that the owner refuses its own input. 1 round."""
+        """Tell the public shape and type, or that the owner refuses its input. 1 round."""
         header = np.zeros(_HEADER, np.int64)
         if encoded is not None and not refused:
             header[:3] = 1, _KINDS.index(kind), encoded.ndim
@@ -216,36 +226,24 @@ class Session:
             raise PeerError("a peer announced an input that cannot be")
         return _KINDS[int(header[1])], tuple(int(n) for n in header[3 : 3 + axes])
 
-    def _watch(self, model: nn.Module) -> None:
-        """Let the meter know which layer is at work, forward and backward."""
-        if self.party is None:
-            return
-        meter = self.party.meter
-        for name, module in model.named_modules():
-            if next(module.children(), None) is not None:
-                continue
-            label = name or type(module).__name__
 
-            def before(*_: Any, label: str = label) -> None:
-                meter.place = label
-
-            def after(_m: Any, _i: Any, out: Any, label: str = label) -> None:
-                meter.place = ""
-                node = getattr(out, "grad_fn", None)
-                if node is not None:
-                    node.register_prehook(lambda _grads: setattr(meter, "place", label))
-
-            module.register_forward_pre_hook(before)
-            module.register_forward_hook(after)
-
-
-def _encode(x: torch.Tensor | Array | None) -> tuple[Array, torch.dtype]:
+def _encode(x: torch.Tensor | Array | None, *, whole: bool) -> tuple[Array, torch.dtype]:
     if x is None:
         raise UsageError("the owner of an input must hold it: x is None here")
     array = x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else np.asarray(x)
-    if array.dtype.kind in "iub":
+    if array.dtype.kind not in "iubf":
+        raise UsageError(f"an input of type {array.dtype}: share real numbers or integers")
+    if whole and array.dtype.kind in "iub":
         return FORM_WHOLE.encode(array), torch.int64
     return FORM.encode(array), torch.float64 if array.dtype == np.float64 else torch.float32
+
+
+def _layers(model: nn.Module) -> str:
+    """What the layers say of themselves, such as strides; not where in memory they are."""
+    said = "\n".join(
+        f"{name} {type(m).__name__} {m.extra_repr()}" for name, m in model.named_modules()
+    )
+    return re.sub(r" at 0x[0-9a-f]+", "", said)
 
 
 def _slots(model: nn.Module) -> Iterator[tuple[str, nn.Module, str, torch.Tensor]]:

@@ -1,13 +1,16 @@
 """The secret tensor: a `torch.Tensor` whose operators are carried out on shares.
 
-`__torch_dispatch__` sits below autograd: what arrives is ATen operators, forward and backward alike, with gradients
-already derived by PyTorch. Each is looked up in `OPERATORS`, where one function per operator is registered by
-`implements`. Those functions see no tensors: a secret operand comes as a `SecretArray`, truth values as `SecretBits`,
-a public one as a NumPy array, and what they return is wrapped again.
+`__torch_dispatch__` sits below autograd: what arrives is ATen operators, forward and backward
+alike, with gradients already derived by PyTorch. Each is looked up in `OPERATORS`, where one
+function per operator is registered by `implements`. Those functions see no tensors: a secret
+operand comes as a `SecretArray`, truth values as `SecretBits`, a public one as a NumPy array, and
+what they return is wrapped again.
 """
 
 from __future__ import annotations
 
+import math
+import operator
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +21,7 @@ import torch
 from torch.utils._pytree import tree_map
 
 from mpc.errors import NotOffered, UsageError
+from mpc.ring import Array
 from protocols.bits import BitProtocol
 from protocols.secret import SecretArray, SecretBits
 
@@ -37,20 +41,35 @@ class Entry:
 OPERATORS: dict[str, Entry] = {}
 
 OPEN_IT = "open it with session.open(x, reason=…) if it may be known"
+# Operators that would tell a value, and what they would do to it.
+_REVEALING = {
+    "_local_scalar_dense": "tested in `if` or `while`, or read by item(), float() or int()",
+    "is_nonzero": "tested in `if` or `while`",
+    "equal": "compared into a public truth value",
+    "nonzero": "asked for its places",
+    "masked_select": "picked from by a secret mask",
+}
+# Operators that leave memory as it was, and so differently at each party.
+_UNSET = frozenset(["empty_like", "new_empty", "new_empty_strided"])
 
 # Operators whose result shares memory with an operand in PyTorch.
 _VIEWS = frozenset(
-    "view select slice t transpose permute expand unsqueeze squeeze split split_with_sizes unbind alias".split()
+    (
+        "view select slice t transpose permute expand unsqueeze squeeze "
+        "split split_with_sizes unbind diagonal"
+    ).split()
 )
+# Operators whose result is the operand.
+_SAME = frozenset(["detach", "alias"])
 
 
 def implements(
     *names: str, cells: tuple[int, ...] = (), protocol: bool = False
 ) -> Callable[[Operator], Operator]:
-    """Register a function as what these ATen operators do on secrets; `add.Tensor`, or `relu` for `relu.default`.
+    """Register a function as what these ATen operators do on secrets.
 
     Args:
-        names: the operators.
+        names: the operators: `add.Tensor`, or `relu` for `relu.default`.
         cells: places of arguments that the operator changes; the function gets their `Cell`.
         protocol: whether the function gets the protocol as its first argument.
     """
@@ -66,18 +85,89 @@ def implements(
 
 
 class Cell:
-    """Where a tensor's value lives. Detached tensors share it, so an in-place change is seen by all of them."""
+    """Where a tensor's value lives.
 
-    __slots__ = ("__weakref__", "base", "value")
+    Detached tensors share it, so an in-place change is seen by all of them.
 
-    def __init__(self, value: Value, base: Cell | None = None) -> None:
-        """Hold a value; `base` is the cell that this value is a view of."""
-        self.value = value
-        self.base = weakref.ref(base) if base is not None else None
+    A view has a cell of its own. It knows the cell that it is a view of, its root, and looks again
+    when that has changed. A view of all of its root can be written; what it gets, the root gets. A
+    view of a part cannot.
+    """
+
+    __slots__ = ("__weakref__", "_derive", "_family", "_root", "_seen", "_value", "_version")
+
+    def __init__(
+        self, value: Value, base: Cell | None = None, derive: Callable[[Value], Value] | None = None
+    ) -> None:
+        """Hold a value.
+
+        Args:
+            value: the value.
+            base: the cell that it is a view of.
+            derive: how the view comes from the base's value.
+        """
+        self._value, self._version = value, 0
+        self._root: weakref.ref[Cell] | None = None
+        self._family: weakref.WeakSet[Cell] = (
+            base._family if base is not None else weakref.WeakSet()
+        )
+        self._family.add(self)
+        if base is None or derive is None:
+            return
+        root = base._looks_at()
+        if root is None:
+            root, self._derive = base, derive
+        else:
+            self._derive = _after(base._derive, derive)
+        self._root, self._seen = weakref.ref(root), root._version
+
+    @property
+    def value(self) -> Value:
+        """The value, as it is now."""
+        root = self._looks_at()
+        if root is not None and self._seen != root._version:
+            self._value, self._seen = self._derive(root.value), root._version
+        return self._value
+
+    @value.setter
+    def value(self, value: Value) -> None:
+        root = self._looks_at()
+        if root is not None:
+            root.value = self._back(value, root)
+            return
+        self._value, self._root = value, None
+        self._version += 1
+
+    @property
+    def writable(self) -> bool:
+        """Whether a change finds its way to all who would have to see it."""
+        root = self._looks_at()
+        if root is not None:
+            return bool(math.prod(root.value.shape) == math.prod(self._value.shape))
+        return all(cell is self or cell._looks_at() is self for cell in self._family)
+
+    def _looks_at(self) -> Cell | None:
+        return self._root() if self._root is not None else None
+
+    def _back(self, value: Value, root: Cell) -> Value:
+        """The root's value from a view of all of it."""
+        shape = tuple(root.value.shape)
+        places = self._derive(np.arange(math.prod(shape)).reshape(shape)).reshape(-1)
+
+        def back(v: Array) -> Array:
+            out = np.empty(len(places), v.dtype)
+            out[places] = v.reshape(-1)
+            return out.reshape(shape)
+
+        return back(value) if isinstance(value, np.ndarray) else value.map(back)
+
+
+def _after(f: Callable[[Value], Value], g: Callable[[Value], Value]) -> Callable[[Value], Value]:
+    return lambda value: g(f(value))
 
 
 class SecretTensor(torch.Tensor):
-    """A tensor whose value no single party knows. Make one with `Session.share` or `Session.secure`."""
+    """A tensor whose value no single party knows; `Session.share` and `secure` make them."""
 
     cell: Cell
     protocol: BitProtocol[Any]
@@ -92,18 +182,21 @@ class SecretTensor(torch.Tensor):
         requires_grad: bool = False,
     ) -> SecretTensor:
         """A tensor of the value's shape; it has no storage of its own."""
-        made = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
-            cls, cell.value.shape, dtype=dtype, device="cpu", requires_grad=requires_grad
+        device = torch.device("cpu")
+        made: SecretTensor = torch.Tensor._make_wrapper_subclass(
+            cls, cell.value.shape, dtype=dtype, device=device, requires_grad=requires_grad
         )
         made.cell, made.protocol = cell, protocol
-        return made  # type: ignore[no-any-return]
+        return made
 
     @property
     def secret(self) -> Value:
         """The secret array behind the tensor."""
         return self.cell.value
 
-    def __repr__(self, *, tensor_contents: object = None) -> str:
+    def __repr__(  # type: ignore[override]  # PyTorch's has no types
+        self, *, tensor_contents: object = None
+    ) -> str:
         """Shape, type and protocol; never a value."""
         return f"SecretTensor({tuple(self.shape)}, {self.dtype}, {self.protocol.name})"
 
@@ -121,6 +214,17 @@ class SecretTensor(torch.Tensor):
         """Refused."""
         raise UsageError(f"a secret tensor has no tolist() value: {OPEN_IT}")
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> torch.Tensor:
+        """A tensor of its own, with the same value, in the same session."""
+        if not self.is_leaf:
+            raise UsageError("a secret tensor with a history cannot be copied: detach it first")
+        made: torch.Tensor = SecretTensor(Cell(self.cell.value), self.protocol, self.dtype)
+        if isinstance(self, torch.nn.Parameter):
+            made = torch.nn.Parameter(made, self.requires_grad)
+        made.requires_grad_(self.requires_grad)
+        memo[id(self)] = made
+        return made
+
     def __reduce_ex__(self, proto: object) -> NoReturn:
         """Refused: a pickled share would be a share in the clear."""
         raise UsageError(
@@ -128,7 +232,7 @@ class SecretTensor(torch.Tensor):
         )
 
     @classmethod
-    def __torch_dispatch__(
+    def __torch_dispatch__(  # type: ignore[override]  # PyTorch declares it as a plain function
         cls,
         func: Any,
         types: Sequence[type],
@@ -140,43 +244,88 @@ class SecretTensor(torch.Tensor):
 
 
 def _carry_out(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    name = func._schema.name.removeprefix("aten::")
-    overload = func._overloadname
-    full = name if overload in ("default", "") else f"{name}.{overload}"
+    name, overload = str(func).removeprefix("aten.").split(".")
+    full = name if overload == "default" else f"{name}.{overload}"
     secrets = [t for t in _leaves(args, kwargs) if isinstance(t, SecretTensor)]
     protocol, floating = secrets[0].protocol, _float_type(secrets)
     in_place = name.endswith("_") and not name.endswith("__")
-    entry = OPERATORS.get(full)
-    if entry is None and in_place:
-        entry = OPERATORS.get(full.replace(name, name.removesuffix("_"), 1))
-    if entry is None:
-        raise NotOffered(
-            f"torch operator aten::{full} is not carried out on secret tensors: use another layer or function, or "
-            f"register one with protocols.nn.tensor.implements (docs/adding-an-operator.md)"
-        )
     if in_place:
         _check_writable(args[0], full)
-    with protocol.scope(name.removesuffix("_")):
-        plain_args, plain_kwargs = tree_map(_unwrap, (list(args), kwargs))
-        for i in entry.cells:
+    if name in _SAME:  # so that in-place changes of either are seen by both
+        return SecretTensor(args[0].cell, protocol, args[0].dtype)
+    compute = _how(func, full, secrets)
+    plain_args, plain_kwargs = tree_map(_unwrap, (list(args), kwargs))
+    if isinstance(compute, Entry):
+        for i in compute.cells:
             plain_args[i] = args[i].cell if isinstance(args[i], SecretTensor) else None
-        first = [protocol] if entry.protocol else []
-        result = entry.function(*first, *plain_args, **plain_kwargs)
+        first, function = [protocol] if compute.protocol else [], compute.function
+    else:
+        first, function = [], compute
+    with protocol.scope(name.removesuffix("_")):
+        result = function(*first, *plain_args, **plain_kwargs)
     if in_place:
         return _write(args[0], result, full)
     base = args[0].cell if name in _VIEWS and isinstance(args[0], SecretTensor) else None
-    if name == "detach":  # the same value, so that in-place changes of either are seen by both
-        return SecretTensor(args[0].cell, protocol, args[0].dtype)
+    asked = kwargs.get("dtype")
+    floating = asked if asked is not None and asked.is_floating_point else floating
 
-    def wrap(value: Any) -> Any:
+    def again(value: Value) -> Any:
+        return function(value, *plain_args[1:], **plain_kwargs)
+
+    def wrap(value: Any, derive: Callable[[Value], Value]) -> Any:
         if isinstance(value, torch.Tensor) or not hasattr(value, "shape"):
             return value
         value = np.asarray(value) if isinstance(value, np.generic) else value
-        return SecretTensor(Cell(value, base), protocol, _type_of(value, floating))
+        cell = Cell(value, base, derive) if base is not None else Cell(value)
+        return SecretTensor(cell, protocol, _type_of(value, floating))
 
     if isinstance(result, (tuple, list)):
-        return type(result)(wrap(value) for value in result)
-    return wrap(result)
+        return type(result)(
+            wrap(value, _after(again, operator.itemgetter(i))) for i, value in enumerate(result)
+        )
+    return wrap(result, again)
+
+
+def _how(func: Any, full: str, secrets: Sequence[SecretTensor]) -> Entry | Operator:
+    """What carries out an operator: the registered function, or PyTorch if all values are public.
+
+    Raises:
+        UsageError: the result would have to be public.
+        NotOffered: no function is registered.
+    """
+    name = full.partition(".")[0]
+    entry = OPERATORS.get(full)
+    if entry is None and name.endswith("_"):
+        entry = OPERATORS.get(full.replace(name, name.removesuffix("_"), 1))
+    public = all(isinstance(t.cell.value, np.ndarray) for t in secrets)
+    drawn = torch.Tag.nondeterministic_seeded in func.tags  # each party would draw another
+    if public and not drawn and name not in _UNSET and not (entry and entry.cells):
+        return _in_the_clear(func)
+    if name in _REVEALING:
+        raise UsageError(f"a secret cannot be {_REVEALING[name]}: {OPEN_IT}")
+    if entry is None:
+        raise NotOffered(
+            f"torch operator aten::{full} is not carried out on secret tensors: use another layer "
+            f"or function, or register one with protocols.nn.tensor.implements "
+            f"(docs/adding-an-operator.md)"
+        )
+    return entry
+
+
+def _in_the_clear(func: Any) -> Operator:
+    """PyTorch's own operator, for tensors that hold public values, such as `zeros_like` gives."""
+
+    def compute(*args: Any, **kwargs: Any) -> Any:
+        tensors = tree_map(
+            lambda a: torch.from_numpy(a.copy()) if isinstance(a, np.ndarray) else a, (args, kwargs)
+        )
+        result = func(*tensors[0], **tensors[1])
+        return tree_map(
+            lambda t: t.numpy() if isinstance(t, torch.Tensor) else t,
+            result,
+        )
+
+    return compute
 
 
 def _leaves(args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
@@ -205,27 +354,32 @@ def _type_of(value: Value, floating: torch.dtype) -> torch.dtype:
     if isinstance(value, SecretBits):
         return torch.bool
     if isinstance(value, np.ndarray):
-        return floating if value.dtype.kind == "f" else torch.int64
+        return {"f": floating, "b": torch.bool}.get(value.dtype.kind, torch.int64)
     return torch.int64  # the winners of a max-pool stand where PyTorch has indices
 
 
 def _check_writable(target: Any, full: str) -> None:
     if not isinstance(target, SecretTensor):
         raise NotOffered(
-            f"aten::{full} would write a secret into a public tensor: make the target secret first, "
-            f"for example with torch.zeros_like(secret)"
+            f"aten::{full} would write a secret into a public tensor: make the target secret "
+            f"first, for example with torch.zeros_like(secret)"
         )
-    if target.cell.base is not None and target.cell.base() is not None:
+    if not target.cell.writable:
         raise NotOffered(
-            f"aten::{full} would change part of a secret tensor in place (such as x[0] = y): build the whole "
-            f"tensor with torch.cat, torch.stack or torch.where"
+            f"aten::{full} would change part of a secret tensor in place (such as x[0] = y): "
+            f"build the whole tensor with torch.cat, torch.stack or torch.where"
         )
 
 
 def _write(target: SecretTensor, value: Value, full: str) -> SecretTensor:
     if value.shape != tuple(target.shape):
-        raise UsageError(
-            f"aten::{full}: the result has shape {value.shape}, not {tuple(target.shape)}"
+        raise NotOffered(
+            f"aten::{full} would change the shape of a secret tensor in place, from "
+            f"{tuple(target.shape)} to {tuple(value.shape)}: use it out of place (a vector times "
+            f"a matrix does so: use x[None] @ y)"
         )
+    before = target.cell.value
+    if isinstance(before, SecretArray) and isinstance(value, SecretArray):
+        value = value.at(before.fraction)  # a parameter keeps its scale, whatever is added to it
     target.cell.value = value
     return target

@@ -11,7 +11,8 @@ In reading order:
     labels      the labels file
     prepare     resized, repeated over channels, normalised
     intake      a folder and a labels file to a `Site`
-    cohort      train and test by patient; data sets that come divided
+    cohort      train and test by patient, and dealing to sites
+    npz         data sets that come in one file, and divided
     models      plain PyTorch models by name
     metrics     accuracy, confusion, ROC, AUC with an interval
     results     predictions as JSON and CSV
@@ -21,7 +22,7 @@ In reading order:
 Nothing here knows about parties or shares.
 """
 
-from protocols.radiology.cohort import Split, Splits, deal, load_npz, split
+from protocols.radiology.cohort import Split, deal, split
 from protocols.radiology.dicom import read_image
 from protocols.radiology.errors import IntakeError, Unreadable
 from protocols.radiology.intake import read_site
@@ -36,6 +37,7 @@ from protocols.radiology.metrics import (
     roc_curve,
 )
 from protocols.radiology.models import build, radcnn, resnet18, resnet18_body
+from protocols.radiology.npz import Splits, load_npz
 from protocols.radiology.phantom import write_cohort
 from protocols.radiology.results import write_predictions
 from protocols.radiology.settings import Intake

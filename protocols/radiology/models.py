@@ -73,7 +73,7 @@ class Block(nn.Module):
 class ResNet18(nn.Module):
     """ResNet-18 (He et al., CVPR 2016); parameters are named as torchvision names them."""
 
-    def __init__(self, classes: int, channels: int, stem: nn.Module, pool: nn.Module, norm: bool):
+    def __init__(self, classes: int, stem: nn.Module, pool: nn.Module, norm: bool) -> None:
         super().__init__()
         self.conv1 = stem
         self.bn1 = _norm(64, norm)
@@ -108,15 +108,15 @@ def resnet18(classes: int = 2, channels: int = 3, small: bool = False) -> ResNet
     """
     if small:
         stem, pool = nn.Conv2d(channels, 64, 3, padding=1, bias=False), nn.Identity()
-        return ResNet18(classes, channels, stem, pool, norm=True)
+        return ResNet18(classes, stem, pool, norm=True)
     stem = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
-    return ResNet18(classes, channels, stem, nn.MaxPool2d(3, stride=2, padding=1), norm=True)
+    return ResNet18(classes, stem, nn.MaxPool2d(3, stride=2, padding=1), norm=True)
 
 
 def resnet18_body(classes: int = 2, channels: int = 3) -> ResNet18:
     """ResNet-18 without batch norm and with a 2x2 max-pool, as the benchmarks time it."""
     stem = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
-    return ResNet18(classes, channels, stem, nn.MaxPool2d(2, stride=2), norm=False)
+    return ResNet18(classes, stem, nn.MaxPool2d(2, stride=2), norm=False)
 
 
 MODELS: dict[str, Callable[..., nn.Module]] = {

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mpc.errors import ShapeMismatch
+from mpc.errors import RangeError, ShapeMismatch
 
 UNLABELLED = -1  # the label of a study that is to be classified, not learnt from
 
@@ -62,6 +62,17 @@ class Site:
         """Counts only, so that a site may be logged."""
         shape = "x".join(map(str, self.images.shape[1:]))
         return f"Site({len(self)} studies of {shape}, {len(self.problems)} problems)"
+
+    def one_hot(self, classes: int) -> NDArray[np.float32]:
+        """The labels as rows with a single 1, [n, classes].
+
+        Raises:
+            RangeError: a label is none of the classes, as that of a study without one is.
+        """
+        outside = int(np.sum((self.labels < 0) | (self.labels >= classes)))
+        if outside:
+            raise RangeError(f"{outside} of {len(self)} labels are outside the {classes} classes")
+        return np.eye(classes, dtype=np.float32)[self.labels]
 
     def take(self, rows: Sequence[int] | NDArray[np.intp]) -> Site:
         """The site with these rows only, in this order; its problems stay with the whole."""
