@@ -17,7 +17,7 @@ from mpc.ring import Array, Shape
 LocalMap = Callable[..., Array]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Plain:
     """No sharing: the value itself, the clear interpreter's share."""
 
@@ -27,6 +27,10 @@ class Plain:
     def terms(self) -> tuple[Array, ...]:
         """What the share is made of, in the order of its constructor."""
         return (self.value,)
+
+    def __repr__(self) -> str:
+        """Kind and shape; never a term."""
+        return f"{type(self).__name__}(shape={self.shape})"
 
     @property
     def shape(self) -> Shape:
@@ -38,7 +42,7 @@ class Plain:
         return type(self)(np.asarray(f(self.value, *(o.value for o in others))))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Rep3:
     """Party i's part of x = x0 + x1 + x2 (or x0 ^ x1 ^ x2): the terms x_i and x_(i+1)."""
 
@@ -49,6 +53,10 @@ class Rep3:
     def terms(self) -> tuple[Array, ...]:
         """What the share is made of, in the order of its constructor."""
         return self.own, self.next
+
+    def __repr__(self) -> str:
+        """Kind and shape; never a term."""
+        return f"{type(self).__name__}(shape={self.shape})"
 
     @property
     def shape(self) -> Shape:
@@ -66,7 +74,7 @@ class Rep3:
 Share = TypeVar("Share", Plain, Rep3)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Bits(Generic[Share]):
     """XOR-shared bits, packed in planes.
 
@@ -78,6 +86,10 @@ class Bits(Generic[Share]):
 
     planes: Share
     shape: Shape
+
+    def __repr__(self) -> str:
+        """How many planes, and the shape; never a bit."""
+        return f"Bits({self.planes.shape[0]} planes, shape={self.shape})"
 
     def map(self, f: LocalMap, *others: Bits[Share]) -> Bits[Share]:
         """Apply f, linear over XOR, to the planes."""

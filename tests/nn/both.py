@@ -21,7 +21,7 @@ ULP = 2.0**-16
 RELATIVE = 2.0**-16  # of a public factor
 PROTOCOLS = ["clear", "rep3"]
 SEEDS = st.integers(0, 2**32 - 1)
-some = settings(deadline=None, max_examples=60)
+some = settings(deadline=None, max_examples=8)
 
 
 def reals(seed, *shape, limit=4.0):
