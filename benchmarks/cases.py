@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from protocols.functions import relu
 from protocols.nn import Session
-from protocols.radiology.models import radcnn, resnet18_body
+from protocols.radiology.models import radcnn, resnet18, resnet18_body
 from protocols.secret import SecretArray
 
 Step = Callable[[], object]
@@ -21,19 +21,25 @@ CASES: dict[str, Case] = {}
 
 @dataclass(frozen=True)
 class Case:
-    """A workload: `prepare(session, batch)` gives the function that is timed."""
+    """A workload: `prepare(session, batch)` gives the function that is timed.
+
+    `products` is how many multiply-accumulates the plain computation takes, for one of the batch.
+    """
 
     name: str
     repeats: int
     prepare: Callable[[Session, int], Step]
     batch: int
+    products: int
 
 
-def case(name: str, *, repeats: int, batch: int = 0) -> Callable[..., Callable[..., Step]]:
+def case(
+    name: str, *, repeats: int, batch: int = 0, products: int = 0
+) -> Callable[..., Callable[..., Step]]:
     """Register a workload under a name; batch 0 is for one whose size is in its name."""
 
     def register(prepare: Callable[[Session, int], Step]) -> Callable[[Session, int], Step]:
-        CASES[name] = Case(name, repeats, prepare, batch)
+        CASES[name] = Case(name, repeats, prepare, batch, products)
         return prepare
 
     return register
@@ -53,7 +59,7 @@ def _again(x: SecretArray[Any]) -> SecretArray[Any]:
     return SecretArray(x.protocol, x.share, x.fraction)
 
 
-@case("matmul1024", repeats=5)
+@case("matmul1024", repeats=5, products=1024**3)
 def matmul1024(session: Session, batch: int) -> Step:
     """1024x1024 by 1024x1024, both secret, truncated."""
     a, b = _secret(session, 1024, 1024), _secret(session, 1024, 1024)
@@ -67,14 +73,22 @@ def relu1m(session: Session, batch: int) -> Step:
     return lambda: relu(_again(x))
 
 
-@case("mul1M", repeats=7)
+@case("mul1M", repeats=7, products=1024**2)
 def mul1m(session: Session, batch: int) -> Step:
     """2^20 products, element by element, truncated."""
     a, b = _secret(session, 1024, 1024), _secret(session, 1024, 1024)
     return lambda: a * b
 
 
-@case("cnn", repeats=3, batch=32)
+# Multiply-accumulates of the shared networks for one image; training is forward, both gradients of
+# each product, less the first layer's input gradient.
+_FIRST = 16 * 28 * 28 * 9
+_RADCNN = _FIRST + 32 * 28 * 28 * 144 + 64 * 14 * 14 * 288 + 3136 * 128 + 128 * 2
+_STEM, _STAGE = 64 * 32 * 32 * 147, 4 * 64 * 64 * 9 * 256
+_RESNET = _STEM + _STAGE + 3 * (_STAGE - 64 * 64 * 9 * 128 + 64 * 128 * 64) + 512 * 2
+
+
+@case("cnn", repeats=3, batch=32, products=_RADCNN)
 def cnn(session: Session, batch: int) -> Step:
     """RadCNN on 1x28x28 images, secret weights and images: one inference."""
     model = session.secure(radcnn().eval())
@@ -87,7 +101,7 @@ def cnn(session: Session, batch: int) -> Step:
     return step
 
 
-@case("cnntrain", repeats=3, batch=32)
+@case("cnntrain", repeats=3, batch=32, products=3 * _RADCNN - _FIRST)
 def cnntrain(session: Session, batch: int) -> Step:
     """RadCNN: one SGD step with cross-entropy on secret one-hot labels."""
     model = session.secure(radcnn().train())
@@ -106,12 +120,32 @@ def cnntrain(session: Session, batch: int) -> Step:
     return step
 
 
-@case("resnet", repeats=3, batch=1)
+@case("resnet", repeats=3, batch=1, products=_RESNET)
 def resnet(session: Session, batch: int) -> Step:
     """ResNet-18 body (7x7/2 stem, 2x2 max-pool, no batch norm) on 3x64x64 images: one inference."""
     body: nn.Module = resnet18_body(2, 3).eval()
     model = session.secure(body)
     x = _reals(session, batch, 3, 64, 64)
+
+    def step() -> object:
+        with torch.no_grad():
+            return model(x)
+
+    return step
+
+
+@case("relu", repeats=3, batch=1_000_000)
+def relu_of(session: Session, batch: int) -> Step:
+    """ReLU of as many values as the batch says."""
+    x = _secret(session, batch)
+    return lambda: relu(_again(x))
+
+
+@case("resnet18", repeats=2, batch=16, products=555_000_000)
+def resnet18_32(session: Session, batch: int) -> Step:
+    """ResNet-18 with a 3x3 stem and batch norm on 3x32x32 images, 10 classes: one inference."""
+    model = session.secure(resnet18(10, 3, small=True).eval())
+    x = _reals(session, batch, 3, 32, 32)
 
     def step() -> object:
         with torch.no_grad():

@@ -16,6 +16,7 @@ import numpy as np
 from kernels import native, prg
 from kernels.gemm import matmul
 from mpc.party import Party
+from protocols.cli.manifest import versions
 
 SIZE, STREAM_BYTES, MESSAGE_BYTES, SMALL_ROUNDS = 1024, 1 << 26, 1 << 23, 200
 
@@ -24,6 +25,7 @@ SIZE, STREAM_BYTES, MESSAGE_BYTES, SMALL_ROUNDS = 1024, 1 << 26, 1 << 23, 200
 class Machine:
     """Rates of one core, and of messages between ranks on this machine."""
 
+    cpu: str
     cores: int
     instruction_set: str
     products_g: float  # 10^9 multiply-accumulates a second, one core, 64-bit ring
@@ -58,6 +60,7 @@ def measure(party: Party) -> Machine:
     words[3] = _best(many) / SMALL_ROUNDS * 1e6
     rates = party.broadcast(words)[0][0]
     return Machine(
+        cpu=versions()["cpu"],
         cores=len(os.sched_getaffinity(0)),
         instruction_set=native.instruction_set(),
         products_g=round(float(rates[0]), 2),

@@ -13,8 +13,10 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.cases import CASES
+from benchmarks.roofline import Machine, floor_seconds
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
@@ -73,14 +75,23 @@ class Row:
         return min(ran, key=lambda pair: pair[1]) if ran else None
 
 
-def ours(case: str) -> dict[str, float]:
+def ours(case: str) -> dict[str, Any]:
     """Our own row of a case, from ranks of its own."""
+    row: dict[str, Any] = _measured(case)[0]
+    return row
+
+
+def machine_rates() -> Machine:
+    """What this machine can do, from ranks of its own."""
+    return Machine(**_measured("--roofline"))
+
+
+def _measured(what: str) -> Any:
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "rows.json"
-        line = [sys.executable, "-m", "benchmarks", case, "--json", str(out)]
+        out = Path(folder) / "out.json"
+        line = [sys.executable, "-m", "benchmarks", what, "--json", str(out)]
         subprocess.run(line, stdout=subprocess.DEVNULL, check=True, cwd=ROOT)
-        row: dict[str, float] = json.loads(out.read_text())[0]
-        return row
+        return json.loads(out.read_text())
 
 
 def side_by_side(cases: Sequence[str], sittings: int) -> list[Row]:
@@ -124,11 +135,13 @@ def format_row(row: Row) -> str:
     return f"{row.case:12} ours {row.ours:.4f}  {theirs}  {ratio}"
 
 
-def as_json(rows: Sequence[Row]) -> list[dict[str, object]]:
-    """Plain values, with the ratio."""
+def as_json(rows: Sequence[Row], machine: Machine) -> list[dict[str, object]]:
+    """Plain values, with the ratio to the fastest peer and the floor on this machine."""
     made: list[dict[str, object]] = []
     for row in rows:
+        products = CASES[row.case].products * max(row.batch, 1)
+        floor = floor_seconds(machine, products=products, bytes_per_party=row.bytes_per_party)
         fastest = row.fastest
         ratio = None if fastest is None else row.ours / fastest[1]
-        made.append(asdict(row) | {"ratio_to_fastest_peer": ratio})
+        made.append(asdict(row) | {"ratio_to_fastest_peer": ratio, "floor": round(floor, 4)})
     return made
