@@ -57,10 +57,6 @@ class Stream:
         """Uniform ring elements of a shape."""
         return prg.random(shape, self.key, self.take())
 
-    def bits(self, shape: Shape) -> Array:
-        """Uniform bit planes: like `random`, with a name that says what for."""
-        return self.random(shape)
-
     def integers(self, below: int, n: int) -> Array:
         """n uniform integers in [0, below), by rejection, so without bias.
 

@@ -8,7 +8,6 @@ of two arguments, so a protocol never hears of a convolution.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic
@@ -19,9 +18,6 @@ from mpc.errors import NotOffered, UsageError
 from mpc.party import Party
 from mpc.ring import BITS, Array, Shape
 from mpc.shares import Bits, LocalMap, Share
-
-# Truncation is exact to one ulp, and never wraps, for ring elements below this in absolute value.
-TRUNCATION_BOUND = 2**62
 
 
 @dataclass(frozen=True)
@@ -151,15 +147,3 @@ class Protocol(ABC, Generic[Share]):
     def scope(self, label: str) -> AbstractContextManager[None]:
         """Meter what happens inside under this name."""
         return nullcontext() if self.party is None else self.party.meter.scope(label)
-
-
-def same_shape(shares: Sequence[Share]) -> Shape:
-    """The one shape that all shares have.
-
-    Raises:
-        UsageError: they differ.
-    """
-    shapes = {share.shape for share in shares}
-    if len(shapes) != 1:
-        raise UsageError(f"shapes {sorted(shapes)} differ")
-    return shapes.pop()

@@ -37,7 +37,7 @@ class Clear(BitProtocol[Plain]):
         self._coins: Stream | None = None
 
     def input(self, x: Array | None, shape: Shape, owner: int) -> Plain:
-        """The value itself. With a party, the owner sends it to all in the clear: 1 round."""
+        """The value itself; there is one party at most, and it is the owner."""
         if self.party is not None and self.party.size > 1:
             raise UsageError("the clear interpreter runs at one party: it has nothing to protect")
         if x is None:
@@ -73,7 +73,7 @@ class Clear(BitProtocol[Plain]):
         gradient of a weight, half an ulp at each would show, which a protocol that rounds at random
         does not have.
         """
-        half = np.int64(1 << (fraction - 1))
+        half = np.int64((1 << fraction) >> 1)
         return tuple(Plain(_shifted(x.value, half, fraction)) for x in shares)
 
     def conj(self, a: Bits[Plain], b: Bits[Plain]) -> Bits[Plain]:

@@ -327,7 +327,7 @@ class Rep3Protocol(BitProtocol[Rep3]):
         packed = (1, planes_of.words(n))
         own, after = x.own.reshape(-1), x.next.reshape(-1)
         if rank == helper:
-            beta_bits = self.streams.private.bits(packed)
+            beta_bits = self.streams.private.random(packed)
             beta = planes_of.from_planes(beta_bits, n)
             w = beta * (own + after)
             w -= self.streams.common(first, (n,))
@@ -366,7 +366,7 @@ class Rep3Protocol(BitProtocol[Rep3]):
             return x.map(lambda v: v.reshape(b.shape if k == 1 else (k, *b.shape)))
 
         if rank == helper:
-            beta_bits = self.streams.private.bits(packed)
+            beta_bits = self.streams.private.random(packed)
             part = unpacked(beta_bits) - self.streams.common(first, (k, n))
             sent = {first: [b.planes.own ^ beta_bits], second: [b.planes.next ^ beta_bits, part]}
             self.party.exchange(sent, {})

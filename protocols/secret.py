@@ -30,6 +30,10 @@ FRACTION = FORM.fraction
 # A public factor is rounded to this many significant bits: relative error 2^-16. |x| < 2^30 is at
 # most 2^46 - 1 in ring elements, and times 2^16 that is still below 2^62.
 PUBLIC_BITS = 16
+# Every entry of a public array keeps at least this many bits: relative error 2^-9.
+ENTRY_BITS = 9
+LARGEST_SHIFT = 46
+MANY = 1 << 14
 
 Public = float | int | npt.NDArray[Any]
 
@@ -122,9 +126,18 @@ class SecretArray(Generic[Share]):
     def mean(
         self, axis: int | tuple[int, ...] | None = None, *, keepdims: bool = False
     ) -> SecretArray[Share]:
-        """Mean over axes. Cost: as a product with a public number."""
+        """Mean over axes; right while the sum over `MANY` elements or fewer is below 2^30.
+
+        Of more it may be larger: then the sum is brought down by a power of two before the rest.
+        Cost: one truncation; two over more than `MANY` elements, unless that is a power of two.
+        """
         total = self.sum(axis, keepdims=keepdims)
-        return total * (max(total.size, 1) / max(self.size, 1))
+        count = max(self.size, 1) // max(total.size, 1)
+        if count <= MANY or count & (count - 1) == 0:
+            return total * (1 / count)
+        k = count.bit_length() - 1
+        share_of_k: float = 2**k / count
+        return total.times_power(-k).at(self.fraction) * share_of_k
 
     def broadcast_to(self, shape: Shape) -> SecretArray[Share]:
         """Repeat along new or single axes."""
@@ -169,7 +182,9 @@ class SecretArray(Generic[Share]):
 
         Cost: between secrets 2 rounds (1 if either is an integer); with a public number one
         truncation, or nothing when the number is an integer. Error: one ulp, and 2^-16 of the
-        result for a public factor; for one number f near 1, such as a momentum, 2^-16·|f - 1| of x.
+        result for a public factor (of an array's largest; 2^-9 of its own at the least, for which
+        an array of very unequal factors costs another truncation); for one number f near 1, such
+        as a momentum, 2^-16·|f - 1| of x.
         """
         if self.fraction and not isinstance(other, SecretArray) and np.ndim(other) == 0:
             beyond = float(other) - 1.0
@@ -210,10 +225,15 @@ class SecretArray(Generic[Share]):
     def _public_product(
         self, f: Bilinear, public: Public, fraction: int | None
     ) -> SecretArray[Share]:
-        factor, shift = _significant(public)
-        if not self.ndim and not factor.ndim:
+        if not self.ndim and not np.ndim(public):
             return self.reshape(1)._public_product(f, public, fraction).reshape()
-        _check(f, self.shape, factor.shape)
+        _check(f, self.shape, np.shape(public))
+        parts = [self._scaled_product(f, *part, fraction) for part in _significant(public)]
+        return sum(parts[1:], parts[0])
+
+    def _scaled_product(
+        self, f: Bilinear, factor: Array, shift: int, fraction: int | None
+    ) -> SecretArray[Share]:
         share = self.share.map(lambda v: f(v, factor))
         product = SecretArray(self.protocol, share, self.fraction + shift)
         if fraction is not None:
@@ -415,18 +435,39 @@ def products(
     return made if fraction is None else [z.finer(fraction) for z in made]
 
 
-def _significant(public: Public) -> tuple[Array, int]:
-    """A public factor as ring elements and their scale: PUBLIC_BITS bits of the largest one."""
+def _significant(public: Public) -> list[tuple[Array, int]]:
+    """A public factor as ring elements and their scale, in parts that add up to it.
+
+    One part holds PUBLIC_BITS bits of the largest entry. Where that leaves a smaller entry with
+    fewer than ENTRY_BITS of its own, another part holds what is missing, and so on.
+
+    Raises:
+        RangeError: NaN, infinity, or 2^30 and more.
+    """
     real = np.asarray(public, np.float64)
+    FORM.encode(real)  # refuses, with counts
+    parts, missing = [], real
+    while True:
+        words, shift = _rounded(missing)
+        parts.append((words.view(WORD), shift))
+        missing = missing - words / 2.0**shift
+        poor = np.abs(missing) > np.abs(real) * 2.0**-ENTRY_BITS
+        if shift == LARGEST_SHIFT or not poor.any():
+            return parts
+        missing = np.where(poor, missing, 0.0)
+
+
+def _rounded(real: Array) -> tuple[Array, int]:
+    """The nearest whole multiples of a power of two, with PUBLIC_BITS bits for the largest."""
     largest = float(np.max(np.abs(real), initial=0.0))
-    if not math.isfinite(largest):
-        FORM.encode(real)  # raises, with counts
-    shift = min(max(PUBLIC_BITS - math.frexp(largest)[1], 0), 46) if largest else 0
+    if not largest:
+        return np.zeros(real.shape, np.int64), 0
+    shift = min(max(PUBLIC_BITS - math.frexp(largest)[1], 0), LARGEST_SHIFT)
     rounded = np.asarray(np.rint(real * 2.0**shift)).astype(np.int64)
-    common = int(np.bitwise_or.reduce(rounded, axis=None)) if rounded.size else 0
-    while shift and common % 2 == 0 and common:
+    common = int(np.bitwise_or.reduce(rounded, axis=None))
+    while shift and common and common % 2 == 0:
         rounded, common, shift = np.asarray(rounded >> 1), common >> 1, shift - 1
-    return (rounded.view(WORD), shift) if common else (rounded.view(WORD), 0)
+    return rounded, shift if common else LARGEST_SHIFT
 
 
 def _check(f: Bilinear, x: Shape, y: Shape) -> None:

@@ -44,6 +44,8 @@ class SiteSettings:
         labels: the labels file of a folder.
         new: a folder of studies to classify, for `radmpc infer`.
         key: this site's key file; made beside its results if not given.
+        release_to: the sites that this one lets the model be released to; any, if not given. Each
+            site is asked by its own copy of the job file.
     """
 
     name: str
@@ -51,6 +53,7 @@ class SiteSettings:
     labels: Path | None = None
     new: Path | None = None
     key: Path | None = None
+    release_to: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -258,7 +261,7 @@ def _build(kind: type[T], table: Mapping[str, Any], where: str) -> T:
         wanted = _KINDS.get(type_name)
         if wanted and (not isinstance(value, wanted) or isinstance(value, bool)):
             raise UsageError(f"{where}: {name} must be of type {type_name.partition(' ')[0]}")
-        if type_name == "tuple[str, ...]":
+        if type_name.startswith("tuple[str, ...]"):
             if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
                 raise UsageError(f"{where}: {name} must be a list of strings")
             values[name] = tuple(value)
@@ -286,7 +289,7 @@ def _model(table: dict[str, Any]) -> ModelSettings:
 
 
 def _paths(site: Mapping[str, Any], base: Path) -> dict[str, Any]:
-    known = {f.name for f in fields(SiteSettings)} - {"name"}
+    known = {f.name for f in fields(SiteSettings)} - {"name", "release_to"}
     return {k: base / _text(v, f"{k} of a site") if k in known else v for k, v in site.items()}
 
 

@@ -49,6 +49,8 @@ def load_shared(run: Run, model: nn.Module, epoch: int | None = None) -> None:
     def read() -> checkpoint.Saved:
         saved = checkpoint.read_share(run.session, model, path, key)
         check_recipe(run.job, saved.header.model)
+        if epoch and saved.header.epoch != epoch:
+            raise UsageError(f"{path} holds epoch {saved.header.epoch}, not {epoch}")
         return saved
 
     saved = run.together("read its share of the model", read)

@@ -32,6 +32,7 @@ def release(run: Run, to: str, epoch: int | None = None) -> None:
     """One party's part. Every party has to run it: without all three nothing is released."""
     # What is asked for must be the same everywhere, or a party would be made to release to another.
     run.party.agree(_digest(to), "the site that the model is released to")
+    run.together("agree to the release", lambda: _consent(run, to))
     owner = [site.name for site in run.job.sites].index(to)
     record = Record.begin(run, "open")
     model = run.together("build the model", lambda: make_model(run.job))
@@ -47,6 +48,16 @@ def release(run: Run, to: str, epoch: int | None = None) -> None:
     mine = opened if run.party.rank == owner else None
     run.together("write its results", lambda: _write(run, record, mine))
     run.console.say(f"the model was released to {to}, and to nobody else")
+
+
+def _consent(run: Run, to: str) -> None:
+    """This site's own word, from its own copy of the job, not from whoever started the ranks."""
+    allowed = run.site.release_to
+    if allowed is not None and to not in allowed:
+        raise UsageError(
+            f"{run.site.name} does not let the model be released to {to}: "
+            f"its job file says release_to = {list(allowed)}"
+        )
 
 
 def _write(run: Run, record: Record, opened: dict[str, Any] | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 import traceback
@@ -129,7 +130,7 @@ def start(
     job = read_job(path)
     check(job)
     if under_mpirun():
-        return _as_rank(job, program)
+        return _as_rank(job, program, command[0])
     line, environment = mpirun(len(job.sites), ["-m", "protocols.cli", *command])
     return run_quietly(line, environment)
 
@@ -186,9 +187,10 @@ def without_notices(lines: Iterable[str]) -> Iterator[str]:
     yield from held
 
 
-def _as_rank(job: Job, program: Callable[[Run], None]) -> int:
+def _as_rank(job: Job, program: Callable[[Run], None], command: str) -> int:
     def at_party(party: Party) -> None:
         party.agree(code_digest(), "code")
+        party.agree(hashlib.sha256(command.encode()).digest(), "command")
         party.agree(job.digest(), "settings")
         session = Session(party, protocol=job.protocol, width=job.width)
         run = Run(job, party, session, Console(party.rank, party.name))

@@ -68,6 +68,7 @@ def clamp(
         if low is not None:
             return relu(x - low) + low
         return x if high is None else x - relu(x - high)
+    low = min(low, high)  # as PyTorch: where they cross, high wins
     beyond = relu(stack([low - x, x - high]))
     return x + beyond[0] - beyond[1]
 

@@ -86,6 +86,8 @@ def _refuse_weights(weight: Number | None, target: Number, ignore_index: int) ->
         raise NotOffered(
             "class weights in a loss over class labels: use one-hot targets times the weights"
         )
+    if isinstance(target, SecretArray) and ignore_index >= 0:
+        raise NotOffered("ignore_index with secret labels: weigh one-hot targets instead")
     if isinstance(target, np.ndarray) and np.any(target == ignore_index):
         raise NotOffered("ignored labels: leave those studies out of the batch")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from protocols.secret import FORM, FRACTION, SecretArray, SecretBits
 PROTOCOLS: dict[str, type[BitProtocol[Any]]] = {"rep3": Rep3Protocol, "clear": Clear}
 M = TypeVar("M", bound=nn.Module)
 
+LARGEST_INPUT = 2**40  # elements: what a peer may announce
 _HEADER = 16  # words: accepted, kind, number of axes, up to 13 lengths
 FORM_WHOLE = FixedPoint(fraction=0, integer=FORM.integer)
 _KINDS = (torch.float32, torch.float64, torch.int64)
@@ -39,7 +41,8 @@ class Session:
         party: this party; None with the clear protocol.
         protocol: "rep3" or "clear".
         width: bits of a comparison. 64 is right for every value; fewer cost fewer bytes, and then
-            every compared value must stay below 2^(width - 17) in absolute value.
+            every compared value must stay below 2^(width - 18) in absolute value,
+            since what is compared is a difference.
 
     Raises:
         OutOfStep: the parties run other versions, protocols or widths.
@@ -55,7 +58,11 @@ class Session:
             raise UsageError(f"{protocol} needs a party: start one with mpc.launch")
         self.party = party
         if party is not None:
-            settings = f"radmpc {__version__} {protocol} width={width} fraction={FRACTION}"
+            # PyTorch and NumPy too: which operators arrive, and how numbers round, is up to them.
+            settings = (
+                f"radmpc {__version__} torch {torch.__version__} numpy {np.__version__} "
+                f"{protocol} width={width} fraction={FRACTION}"
+            )
             party.agree(hashlib.sha256(settings.encode()).digest(), "version, protocol or width")
         self.protocol = PROTOCOLS[protocol](party, width=width)
 
@@ -221,7 +228,10 @@ class Session:
         if refused:
             return kind, ()
         if not (
-            0 <= axes <= _HEADER - 3 and 0 <= header[1] < len(_KINDS) and (header[3:] >= 0).all()
+            0 <= axes <= _HEADER - 3
+            and 0 <= header[1] < len(_KINDS)
+            and (header[3:] >= 0).all()
+            and math.prod(map(int, header[3 : 3 + axes])) < LARGEST_INPUT
         ):
             raise PeerError("a peer announced an input that cannot be")
         return _KINDS[int(header[1])], tuple(int(n) for n in header[3 : 3 + axes])

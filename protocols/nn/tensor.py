@@ -107,7 +107,7 @@ class Cell:
             derive: how the view comes from the base's value.
         """
         self._value, self._version = value, 0
-        self._root: weakref.ref[Cell] | None = None
+        self._root: Cell | None = None
         self._family: weakref.WeakSet[Cell] = (
             base._family if base is not None else weakref.WeakSet()
         )
@@ -119,7 +119,7 @@ class Cell:
             root, self._derive = base, derive
         else:
             self._derive = _after(base._derive, derive)
-        self._root, self._seen = weakref.ref(root), root._version
+        self._root, self._seen = root, root._version
 
     @property
     def value(self) -> Value:
@@ -147,7 +147,7 @@ class Cell:
         return all(cell is self or cell._looks_at() is self for cell in self._family)
 
     def _looks_at(self) -> Cell | None:
-        return self._root() if self._root is not None else None
+        return self._root
 
     def _back(self, value: Value, root: Cell) -> Value:
         """The root's value from a view of all of it."""
@@ -190,6 +190,18 @@ class SecretTensor(torch.Tensor):
         return made
 
     @property
+    def data(self) -> torch.Tensor:
+        """The tensor without its history; it shares the value."""
+        return self.detach()
+
+    @data.setter
+    def data(self, other: torch.Tensor) -> None:
+        """Take over another secret tensor's value, as averaging code does."""
+        if not isinstance(other, SecretTensor) or other.shape != self.shape:
+            raise UsageError("the data of a secret tensor can only be a secret of the same shape")
+        self.cell.value = other.cell.value
+
+    @property
     def secret(self) -> Value:
         """The secret array behind the tensor."""
         return self.cell.value
@@ -213,6 +225,14 @@ class SecretTensor(torch.Tensor):
     def tolist(self) -> NoReturn:
         """Refused."""
         raise UsageError(f"a secret tensor has no tolist() value: {OPEN_IT}")
+
+    def share_memory_(self) -> NoReturn:
+        """Refused: there is no storage here that processes could share."""
+        raise NotOffered("a secret tensor has no memory to share among processes: share its source")
+
+    def __dlpack__(self, **_: object) -> NoReturn:
+        """Refused."""
+        raise UsageError(f"a secret tensor cannot be handed to another library: {OPEN_IT}")
 
     def __deepcopy__(self, memo: dict[int, Any]) -> torch.Tensor:
         """A tensor of its own, with the same value, in the same session."""

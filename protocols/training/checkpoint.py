@@ -1,9 +1,9 @@
 """A model's shares on disk: one file a party, encrypted and authenticated under that party's key.
 
-Format: magic, the length of a JSON header, the header, a 96-bit nonce, and AES-256-GCM of the
-shares (NIST SP 800-38D) with everything before as associated data. The header is public: names,
-shapes, which save it belongs to. Nothing is pickled. A file is written beside its place and moved
-there, so a crash leaves the one before.
+Format: magic, the length of a JSON header, the header, and AES-256-GCM of the shares (NIST SP
+800-38D) in chunks, with everything before as associated data. The header is public: names, shapes,
+which save it belongs to. Nothing is pickled. A file is written beside its place and moved there, so
+a crash leaves the one before.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import math
 import os
 import secrets
 import struct
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,7 +32,8 @@ from protocols.nn.tensor import SecretTensor
 from protocols.secret import SecretArray, constant
 
 MAGIC = b"radmpc share 1\n"
-KEY_BYTES, NONCE_BYTES = 32, 12
+KEY_BYTES, PREFIX_BYTES, TAG_BYTES = 32, 8, 16
+CHUNK_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Saved:
 
     path: Path
     header: Header
-    words: Array
+    words: Array = field(repr=False)
 
 
 def make_key(path: Path) -> bytes:
@@ -138,12 +139,11 @@ def save(
     plain = b"".join(np.ascontiguousarray(term).tobytes() for term in terms)
     text = json.dumps(asdict(header), sort_keys=True).encode()
     front = MAGIC + struct.pack("<I", len(text)) + text
-    nonce = secrets.token_bytes(NONCE_BYTES)
-    write_whole(path, front + nonce + AESGCM(key).encrypt(nonce, plain, front))
+    write_whole(path, front + _seal(key, plain, front))
 
 
 def read_header(path: Path) -> Header:
-    """The public part of a share file."""
+    """The public part of a share file, as it says itself: only `read_share` checks it."""
     return _split(path)[0]
 
 
@@ -153,7 +153,7 @@ def read_share(session: Session, model: nn.Module, path: Path, key: bytes) -> Sa
     Raises:
         UsageError: not a share file, another key, rank, protocol or architecture, or damaged.
     """
-    header, front, nonce, cipher = _split(path)
+    header, front, sealed = _split(path)
     mine = (session.protocol.name, session.size, session.rank)
     if (header.protocol, header.parties, header.rank) != mine:
         raise UsageError(
@@ -161,7 +161,7 @@ def read_share(session: Session, model: nn.Module, path: Path, key: bytes) -> Sa
             f"not to rank {session.rank} of {session.size} under {session.protocol.name}"
         )
     try:
-        plain = AESGCM(key).decrypt(nonce, cipher, front)
+        plain = _unseal(key, sealed, front)
     except (InvalidTag, ValueError):
         raise UsageError(f"{path} does not open with this key, or was changed") from None
     words = np.frombuffer(plain, WORD)
@@ -194,7 +194,37 @@ def load(session: Session, model: nn.Module, saved: Saved) -> Header:
     return header
 
 
-def _split(path: Path) -> tuple[Header, bytes, bytes, bytes]:
+def _seal(key: bytes, plain: bytes, front: bytes) -> bytes:
+    """A random prefix, then each chunk under the nonce prefix ‖ index.
+
+    AES-GCM takes 2 GiB at once. The index and the number of chunks are associated data, with the
+    header, so none can be dropped, moved or taken from another file.
+    """
+    prefix, cipher = secrets.token_bytes(PREFIX_BYTES), AESGCM(key)
+    count = max(-(-len(plain) // CHUNK_BYTES), 1)
+    chunks = (plain[i * CHUNK_BYTES : (i + 1) * CHUNK_BYTES] for i in range(count))
+    return prefix + b"".join(
+        cipher.encrypt(prefix + struct.pack("<I", i), chunk, front + struct.pack("<II", i, count))
+        for i, chunk in enumerate(chunks)
+    )
+
+
+def _unseal(key: bytes, sealed: bytes, front: bytes) -> bytes:
+    """What `_seal` sealed; raises InvalidTag or ValueError if anything differs."""
+    prefix, body, cipher = sealed[:PREFIX_BYTES], sealed[PREFIX_BYTES:], AESGCM(key)
+    step = CHUNK_BYTES + TAG_BYTES
+    count = max(-(-len(body) // step), 1)
+    return b"".join(
+        cipher.decrypt(
+            prefix + struct.pack("<I", i),
+            body[i * step : (i + 1) * step],
+            front + struct.pack("<II", i, count),
+        )
+        for i in range(count)
+    )
+
+
+def _split(path: Path) -> tuple[Header, bytes, bytes]:
     try:
         whole = path.read_bytes()
     except OSError as error:
@@ -210,7 +240,7 @@ def _split(path: Path) -> tuple[Header, bytes, bytes, bytes]:
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError, struct.error):
         raise UsageError(f"{path} is not a share file of radmpc, or is cut off") from None
     end = at + length
-    return header, whole[:end], whole[end : end + NONCE_BYTES], whole[end + NONCE_BYTES :]
+    return header, whole[:end], whole[end:]
 
 
 def _slots(model: nn.Module) -> list[tuple[str, torch.Tensor]]:

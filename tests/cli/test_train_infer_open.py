@@ -99,7 +99,7 @@ def test_files_that_were_not_taken_are_listed_at_their_own_site(trained):
         assert trained.manifest(site, "train")["files_not_taken"] == 1
         report = (trained.out(site) / "train" / "report.html").read_text()
         assert file_name in report and reason in report
-        assert f"[{site}] 1 files not taken: {trained.out(site) / 'problems-train.csv'}" in (
+        assert f"[{site}] 1 file not taken: {trained.out(site) / 'problems-train.csv'}" in (
             trained.ran["train"].out
         )
 

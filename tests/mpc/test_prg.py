@@ -86,7 +86,7 @@ def test_streams_of_other_seeds_or_domains_have_nothing_in_common(seed, seed2, d
 
 def test_no_two_draws_of_a_stream_have_a_word_in_common():
     stream = Stream(bytes(32), "words")
-    draws = [stream.random((100,)) for _ in range(50)] + [stream.bits((10, 10)).reshape(-1)]
+    draws = [stream.random((100,)) for _ in range(50)] + [stream.random((10, 10)).reshape(-1)]
     assert np.unique(np.concatenate(draws)).size == 51 * 100
 
 

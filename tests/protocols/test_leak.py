@@ -225,8 +225,6 @@ class MasksAllButOneBit(Rep3Protocol):
         stream = self.streams.private
 
         class Almost:
-            bits = staticmethod(stream.bits)
-
             @staticmethod
             def random(shape):
                 return stream.random(shape) >> np.uint64(1) << np.uint64(1)

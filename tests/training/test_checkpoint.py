@@ -3,6 +3,7 @@
 import os
 import pickle
 import struct
+import threading
 
 import numpy as np
 import pytest
@@ -45,10 +46,14 @@ class Small(nn.Module):
         return self.second(self.norm(self.first(x))) * self.scale
 
 
+DRAWING = threading.Lock()
+
+
 def model(seed=0, width=5):
-    torch.manual_seed(seed)
-    made = Small(width)
-    made.norm.running_mean.normal_()
+    with DRAWING:  # parties are threads here, and PyTorch's generator is the process's
+        torch.manual_seed(seed)
+        made = Small(width)
+        made.norm.running_mean.normal_()
     return made
 
 
@@ -365,3 +370,19 @@ def test_the_header_says_nothing_but_names_shapes_and_the_recipe(tmp_path):
     }
     assert ("first.weight", (5, 4), 16) in header.tensors
     assert checkpoint.MAGIC == b"radmpc share 1\n"
+
+
+def test_a_model_larger_than_a_chunk_is_sealed_in_several_that_belong_together(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(checkpoint, "CHUNK_BYTES", 64)
+    session = saved_in_the_clear(tmp_path / "m")
+    other = model(seed=1)
+    load(session, other, read_share(session, other, tmp_path / "m", KEY))
+    close(opened(session, other), model(seed=0))
+    whole, sealed = (tmp_path / "m").read_bytes(), 64 + checkpoint.TAG_BYTES
+    swapped = whole[: -2 * sealed] + whole[-sealed:] + whole[-2 * sealed : -sealed]
+    for damaged in (whole[:-sealed], swapped):
+        (tmp_path / "m").write_bytes(damaged)
+        with pytest.raises(UsageError, match="does not open with this key"):
+            read_share(session, model(seed=1), tmp_path / "m", KEY)
