@@ -39,8 +39,14 @@ class OutOfStep(PeerError):
 
 
 class CheatingDetected(MpcError):
-    """A check of a protocol failed: stop, keep nothing."""
+    """A check of a protocol failed: stop, keep nothing.
+
+    For protocols to come: nothing raises it yet.
+    """
 
 
 class PreprocessingSpent(MpcError):
-    """A source of correlated randomness ran dry; it is never used again instead."""
+    """A source of correlated randomness ran dry; it is never used again instead.
+
+    For protocols to come: nothing raises it yet.
+    """

@@ -7,13 +7,14 @@ section 5.3). Everything is packed in bit planes, 64 elements to the word.
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 
 import numpy as np
 
 from kernels.bits import words
 from mpc.ring import WORD, Array, Shape
-from mpc.shares import Bits, Share
+from mpc.shares import Bits, LocalMap, Share
 from protocols.base import Protocol
 
 ALL_ONES = WORD(2**64 - 1)
@@ -94,7 +95,7 @@ class BitProtocol(Protocol[Share]):
         both = x.map(lambda v: np.stack([v, WORD(0) - v]))
         signs = self.sign_bit(both)
         # The two cannot both be negative, so their exclusive or says that one is.
-        n = int(np.prod(x.shape, dtype=int))
+        n = math.prod(x.shape)
         return self.invert(xor(*split(signs, (n, n), x.shape)))
 
 
@@ -117,7 +118,7 @@ def split(b: Bits[Share], sizes: tuple[int, ...], shape: Shape) -> list[Bits[Sha
     return parts
 
 
-def _cut(start: int, size: int):  # type: ignore[no-untyped-def]  # a LocalMap
+def _cut(start: int, size: int) -> LocalMap:
     shift, first, count = start % 64, start // 64, words(size)
 
     def cut(planes: Array) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -100,7 +101,7 @@ class Clear(BitProtocol[Plain]):
     def bit_to_ring(self, b: Bits[Plain]) -> Plain:
         """0 and 1; several planes become a leading axis."""
         planes = b.planes.value
-        n = int(np.prod(b.shape, dtype=int))
+        n = math.prod(b.shape)
         rows = [from_planes(planes[j : j + 1], n).reshape(b.shape) for j in range(len(planes))]
         return Plain(rows[0] if len(rows) == 1 else np.stack(rows))
 

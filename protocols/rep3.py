@@ -14,6 +14,9 @@ where it is sent.
 from __future__ import annotations
 
 import hashlib
+import math
+from collections.abc import Callable
+from functools import reduce
 from typing import Any, ClassVar
 
 import numpy as np
@@ -32,6 +35,7 @@ from protocols.bits import BitProtocol
 
 OFFSET = WORD(1 << 62)  # makes |z| < 2^62 non-negative before it is masked
 TOP = WORD(63)
+Arrays = list[Array]
 
 
 class Rep3Protocol(BitProtocol[Rep3]):
@@ -143,30 +147,17 @@ class Rep3Protocol(BitProtocol[Rep3]):
         """
         whole = [self._term(f, x, y) for x, y in pairs]
         terms = [z.reshape(-1) for z in whole]
-        shares = self._truncate_terms(terms, fraction)
-        return tuple(_shaped(s, z.shape) for s, z in zip(shares, whole, strict=True))
-
-    def _truncate_terms(self, terms: list[Array], fraction: int) -> tuple[Rep3, ...]:
-        """From masked additive terms, flat, to replicated shares of the sum / 2^fraction."""
         first, second, helper = self._turn()
-        rank, exchange = self.party.rank, self.party.exchange
-        buffers = [Buffer.like(z) for z in terms]
-        if rank == helper:
+        if self.party.rank == helper:
             masks = [self.streams.private.random(z.shape) for z in terms]
             masked = [z + r for z, r in zip(terms, masks, strict=True)]
-            corrections = self._corrections(first, masks, fraction)
-            exchange({first: masked, second: masked + corrections}, {})
-            return self._reshare_helped(first, [z.shape for z in terms])
-        if rank == first:
-            sent = [z + OFFSET for z in terms]
-            heard = exchange({second: sent}, {second: buffers, helper: buffers})
-            opened = [a + b + c for a, b, c in zip(sent, heard[second], heard[helper], strict=True)]
-            return self._reshare_first(first, self._shifted_first(first, opened, fraction))
-        expect = buffers + self._correction_buffers(terms, fraction)
-        heard = exchange({first: terms}, {first: buffers, helper: expect})
-        k = len(terms)
-        opened = [a + b + c for a, b, c in zip(terms, heard[first], heard[helper][:k], strict=True)]
-        return self._reshare_second(first, _shifted_second(opened, heard[helper][k:], fraction))
+            shares = self._help_truncate(first, masks, masked, masked, fraction)
+        elif self.party.rank == first:
+            raised = [z + OFFSET for z in terms]
+            shares = self._open_and_shift(first, raised, fraction, trade_with=(second,))
+        else:
+            shares = self._open_and_shift(first, terms, fraction, trade_with=(first,))
+        return tuple(_shaped(s, z.shape) for s, z in zip(shares, whole, strict=True))
 
     def truncate(self, *shares: Rep3, fraction: int) -> tuple[Rep3, ...]:
         """x / 2^fraction, rounded down or one ulp more.
@@ -181,31 +172,30 @@ class Rep3Protocol(BitProtocol[Rep3]):
         Cost: 2 rounds; 42 bytes for each value in all, 14 a party on average (fraction <= 16).
         Safe: each evaluator gets one term masked by r, which only the helper knows.
         """
-        flat = self._truncate_flat([_flat(x) for x in shares], fraction)
-        return tuple(_shaped(y, x.shape) for y, x in zip(flat, shares, strict=True))
+        flat = [_flat(x) for x in shares]
+        first, _, helper = self._turn()
+        if self.party.rank == helper:
+            masks = [self.streams.private.random(x.shape) for x in flat]
+            to_first = [x.own + r for x, r in zip(flat, masks, strict=True)]
+            to_second = [x.next + r for x, r in zip(flat, masks, strict=True)]
+            cut = self._help_truncate(first, masks, to_first, to_second, fraction)
+        else:
+            known = [x.own + x.next + OFFSET for x in flat]
+            cut = self._open_and_shift(first, known, fraction)
+        return tuple(_shaped(y, x.shape) for y, x in zip(cut, shares, strict=True))
 
-    def _truncate_flat(self, shares: list[Rep3], fraction: int) -> tuple[Rep3, ...]:
-        first, second, helper = self._turn()
-        rank, exchange = self.party.rank, self.party.exchange
-        if rank == helper:
-            masks = [self.streams.private.random(x.shape) for x in shares]
-            to_first = [x.own + r for x, r in zip(shares, masks, strict=True)]
-            to_second = [x.next + r for x, r in zip(shares, masks, strict=True)]
-            corrections = self._corrections(first, masks, fraction)
-            exchange({first: to_first, second: to_second + corrections}, {})
-            return self._reshare_helped(first, [x.shape for x in shares])
-        buffers = [Buffer.like(x.own) for x in shares]
-        if rank == first:
-            heard = exchange({}, {helper: buffers})[helper]
-            opened = [x.own + x.next + OFFSET + h for x, h in zip(shares, heard, strict=True)]
-            return self._reshare_first(first, self._shifted_first(first, opened, fraction))
-        expect = buffers + self._correction_buffers([x.own for x in shares], fraction)
-        heard = exchange({}, {helper: expect})[helper]
-        k = len(shares)
-        opened = [x.own + x.next + OFFSET + h for x, h in zip(shares, heard[:k], strict=True)]
-        return self._reshare_second(first, _shifted_second(opened, heard[k:], fraction))
+    # The helper's and the evaluators' side of a truncation: c is opened, shifted and shared again.
 
-    def _corrections(self, first: int, masks: list[Array], fraction: int) -> list[Array]:
+    def _help_truncate(
+        self, first: int, masks: Arrays, to_first: Arrays, to_second: Arrays, fraction: int
+    ) -> tuple[Rep3, ...]:
+        """Helper: its terms of c, each masked by r, and second's parts of what it knows of r."""
+        corrections = self._corrections(first, masks, fraction)
+        second = (first + 1) % 3
+        self.party.exchange({first: to_first, second: to_second + corrections}, {})
+        return self._reshare(first, None, [r.shape for r in masks])
+
+    def _corrections(self, first: int, masks: Arrays, fraction: int) -> Arrays:
         """Helper: second's parts of r >> f and of r's top bit.
 
         First draws its own parts from the key k_0. Each is uniform to second, which lacks k_0. Of
@@ -215,40 +205,52 @@ class Rep3Protocol(BitProtocol[Rep3]):
         top = [(r >> TOP) - self.streams.common(first, r.shape) for r in masks]
         return high + [t.astype(_narrow(fraction)) for t in top]
 
-    def _correction_buffers(self, like: list[Array], fraction: int) -> list[Buffer]:
-        narrow = _narrow(fraction)
-        return [Buffer(a.shape) for a in like] + [Buffer(a.shape, narrow) for a in like]
+    def _open_and_shift(
+        self, first: int, known: Arrays, fraction: int, *, trade_with: tuple[int, ...] = ()
+    ) -> tuple[Rep3, ...]:
+        """Evaluator: c from what it knows, what the helper sends and what it trades; then c >> f.
 
-    def _shifted_first(self, first: int, opened: list[Array], fraction: int) -> list[Array]:
-        high = [self.streams.common(first, c.shape) for c in opened]
-        top = [self.streams.common(first, c.shape) for c in opened]
-        return [
-            ring.truncation_public(c, rho, mu, fraction)
-            for c, rho, mu in zip(opened, high, top, strict=True)
-        ]
+        Safe: c holds r. What is traded with the other evaluator is a term that `_term` has masked.
+        """
+        helper, is_first = (first + 2) % 3, self.party.rank == first
+        k, shapes = len(known), [a.shape for a in known]
+        terms = [Buffer(shape) for shape in shapes]
+        corrections = [] if is_first else [*terms, *(Buffer(s, _narrow(fraction)) for s in shapes)]
+        heard = self.party.exchange(
+            dict.fromkeys(trade_with, known),
+            dict.fromkeys(trade_with, terms) | {helper: terms + corrections},
+        )
+        parts = [heard[peer][:k] for peer in (*trade_with, helper)]
+        opened = [reduce(np.add, of_one) for of_one in zip(known, *parts, strict=True)]
+        if is_first:
+            high = [self.streams.common(first, shape) for shape in shapes]
+            top = [self.streams.common(first, shape) for shape in shapes]
+            shift = ring.truncation_public
+        else:
+            high, top = heard[helper][k : 2 * k], heard[helper][2 * k :]
+            shift = ring.truncation_private
+        shifted = [shift(*of_one, fraction) for of_one in zip(opened, high, top, strict=True)]
+        return self._reshare(first, shifted, shapes)
 
-    # From two additive terms at the evaluators back to replicated: x0 from k_0, x2 from k_2, x1
-    # from one exchange. Each evaluator's term is masked by the key that the other lacks. Cost: 1
-    # round, two elements a value in all.
+    def _reshare(self, first: int, terms: Arrays | None, shapes: list[Shape]) -> tuple[Rep3, ...]:
+        """From two additive terms at the evaluators, none at the helper, back to replicated.
 
-    def _reshare_first(self, first: int, terms: list[Array]) -> tuple[Rep3, ...]:
+        x0 comes from k_0, x2 from k_2, x1 from one exchange. Safe: each evaluator's term is masked
+        by the key that the other lacks. Cost: 1 round, two elements a value in all.
+        """
         second = (first + 1) % 3
-        kept = [self.streams.common(first, y.shape) for y in terms]
+        if terms is None:
+            low = [self.streams.common(first, shape) for shape in shapes]
+            high = [self.streams.common(first + 2, shape) for shape in shapes]
+            self.party.exchange({}, {})
+            return tuple(map(Rep3, high, low))
+        is_first = self.party.rank == first
+        key, other = (first, second) if is_first else (first + 2, first)
+        kept = [self.streams.common(key, shape) for shape in shapes]
         masked = [y - s for y, s in zip(terms, kept, strict=True)]
-        heard = self.party.exchange({second: masked}, {second: [Buffer.like(y) for y in terms]})
-        return tuple(Rep3(s, m + h) for s, m, h in zip(kept, masked, heard[second], strict=True))
-
-    def _reshare_second(self, first: int, terms: list[Array]) -> tuple[Rep3, ...]:
-        kept = [self.streams.common(first + 2, y.shape) for y in terms]
-        masked = [y - s for y, s in zip(terms, kept, strict=True)]
-        heard = self.party.exchange({first: masked}, {first: [Buffer.like(y) for y in terms]})
-        return tuple(Rep3(m + h, s) for s, m, h in zip(kept, masked, heard[first], strict=True))
-
-    def _reshare_helped(self, first: int, shapes: list[Shape]) -> tuple[Rep3, ...]:
-        low = [self.streams.common(first, shape) for shape in shapes]
-        high = [self.streams.common(first + 2, shape) for shape in shapes]
-        self.party.exchange({}, {})
-        return tuple(map(Rep3, high, low))
+        heard = self.party.exchange({other: masked}, {other: [Buffer(shape) for shape in shapes]})
+        middle = [m + h for m, h in zip(masked, heard[other], strict=True)]
+        return tuple(map(Rep3, kept, middle) if is_first else map(Rep3, middle, kept))
 
     # Bits.
 
@@ -267,7 +269,7 @@ class Rep3Protocol(BitProtocol[Rep3]):
         second lacks.
         """
         first, second, _ = self._turn()
-        n, rank = int(np.prod(x.shape, dtype=int)), self.party.rank
+        n, rank = math.prod(x.shape), self.party.rank
         shape = (width, planes_of.words(n))
         nothing = np.zeros(shape, WORD)
         if rank == first:
@@ -315,37 +317,27 @@ class Rep3Protocol(BitProtocol[Rep3]):
     def select(self, b: Bits[Rep3], x: Rep3) -> Rep3:
         """b·x, element by element.
 
-        The helper draws a bit beta; the evaluators learn only c = b ^ beta, from one bit each.
-
         b·x = c·x + (1 - 2c)·beta·x, with beta and beta·(x2 + x0) shared between the evaluators by
-        the helper. Cost: 2 rounds; four elements and two bits for each value in all, 10.8 bytes a
-        party on average. Safe: c is uniform since beta is; second's parts are masked by k_0, which
-        it lacks.
+        the helper (`_open_masked`).
+
+        Cost: 2 rounds; four elements and two bits for each value in all, 10.8 bytes a party on
+        average.
         """
-        first, second, helper = self._turn()
-        shape, n, rank = x.shape, x.own.size, self.party.rank
-        packed = (1, planes_of.words(n))
+        first, _, _ = self._turn()
+        n = x.own.size
         own, after = x.own.reshape(-1), x.next.reshape(-1)
-        if rank == helper:
-            beta_bits = self.streams.private.random(packed)
+
+        def helped(beta_bits: Array) -> Arrays:
             beta = planes_of.from_planes(beta_bits, n)
-            w = beta * (own + after)
-            w -= self.streams.common(first, (n,))
-            beta -= self.streams.common(first, (n,))
-            sent = {first: [b.planes.own ^ beta_bits], second: [b.planes.next ^ beta_bits, w, beta]}
-            self.party.exchange(sent, {})
-            return _shaped(self._reshare_helped(first, [(n,)])[0], shape)
-        if rank == first:
-            (heard,) = self.party.exchange({}, {helper: [Buffer(packed)]})[helper]
-            c = b.planes.own ^ b.planes.next ^ heard
-            w, beta = self.streams.common(first, (n,)), self.streams.common(first, (n,))
-            term = ring.select_term(c[0], own + after, after, beta, w)
-            return _shaped(self._reshare_first(first, [term])[0], shape)
-        expect = [Buffer(packed), Buffer((n,)), Buffer((n,))]
-        heard_bits, w, beta = self.party.exchange({}, {helper: expect})[helper]
-        c = b.planes.own ^ b.planes.next ^ heard_bits
-        term = ring.select_term(c[0], after, own, beta, w)
-        return _shaped(self._reshare_second(first, [term])[0], shape)
+            return [beta * (own + after), beta]
+
+        terms = None
+        if opened := self._open_masked(first, b, helped, [(n,), (n,)]):
+            c, (w, beta) = opened
+            mine, common = (own + after, after) if self.party.rank == first else (after, own)
+            terms = [ring.select_term(c[0], mine, common, beta, w)]
+        (chosen,) = self._reshare(first, terms, [(n,)])
+        return _shaped(chosen, x.shape)
 
     def bit_to_ring(self, b: Bits[Rep3]) -> Rep3:
         """Bits as ring elements; several planes become a leading axis.
@@ -355,32 +347,46 @@ class Rep3Protocol(BitProtocol[Rep3]):
         Cost: 2 rounds; three elements and two bits for each bit in all, 8.1 bytes a party on
         average.
         """
-        first, second, helper = self._turn()
-        k, n, rank = b.planes.shape[0], int(np.prod(b.shape, dtype=int)), self.party.rank
-        packed = b.planes.shape
+        first, _, _ = self._turn()
+        k, n = b.planes.shape[0], math.prod(b.shape)
 
         def unpacked(planes: Array) -> Array:
             return np.stack([planes_of.from_planes(planes[j : j + 1], n) for j in range(k)])
 
-        def shaped(x: Rep3) -> Rep3:
-            return x.map(lambda v: v.reshape(b.shape if k == 1 else (k, *b.shape)))
+        terms = None
+        if opened := self._open_masked(first, b, lambda beta: [unpacked(beta)], [(k, n)]):
+            packed, (beta,) = opened
+            c = unpacked(packed)
+            term = beta - WORD(2) * c * beta
+            terms = [c + term if self.party.rank == first else term]
+        (x,) = self._reshare(first, terms, [(k, n)])
+        return _shaped(x, b.shape if k == 1 else (k, *b.shape))
 
-        if rank == helper:
-            beta_bits = self.streams.private.random(packed)
-            part = unpacked(beta_bits) - self.streams.common(first, (k, n))
-            sent = {first: [b.planes.own ^ beta_bits], second: [b.planes.next ^ beta_bits, part]}
-            self.party.exchange(sent, {})
-            return shaped(self._reshare_helped(first, [(k, n)])[0])
-        if rank == first:
-            (heard,) = self.party.exchange({}, {helper: [Buffer(packed)]})[helper]
-            c = unpacked(b.planes.own ^ b.planes.next ^ heard)
-            beta = self.streams.common(first, (k, n))
-            return shaped(self._reshare_first(first, [c + beta - WORD(2) * c * beta])[0])
-        heard_bits, beta = self.party.exchange({}, {helper: [Buffer(packed), Buffer((k, n))]})[
-            helper
-        ]
-        c = unpacked(b.planes.own ^ b.planes.next ^ heard_bits)
-        return shaped(self._reshare_second(first, [beta - WORD(2) * c * beta])[0])
+    def _open_masked(
+        self, first: int, b: Bits[Rep3], helped: Callable[[Array], Arrays], shapes: list[Shape]
+    ) -> tuple[Array, Arrays] | None:
+        """The evaluators learn c = b ^ beta, and get shares of what the helper makes of beta.
+
+        The helper draws the bits beta; it learns nothing and gets None. Cost: 1 round; for each bit
+        two bits, and one element for each array of `helped`, in all. Safe: c is uniform since beta
+        is, and only the helper knows beta; second's parts are masked by k_0, which it lacks, and
+        first draws its own from k_0.
+        """
+        second, helper = (first + 1) % 3, (first + 2) % 3
+        own, after = b.planes.own, b.planes.next
+        if self.party.rank == helper:
+            beta = self.streams.private.random(own.shape)
+            parts = helped(beta)
+            for part in parts:
+                part -= self.streams.common(first, part.shape)
+            self.party.exchange({first: [own ^ beta], second: [after ^ beta, *parts]}, {})
+            return None
+        is_first, bit = self.party.rank == first, Buffer(own.shape)
+        expect = [bit] if is_first else [bit, *map(Buffer, shapes)]
+        heard, *parts = self.party.exchange({}, {helper: expect})[helper]
+        if is_first:
+            parts = [self.streams.common(first, shape) for shape in shapes]
+        return own ^ after ^ heard, parts
 
     # Ranks.
 
@@ -438,11 +444,3 @@ def _narrow(fraction: int) -> np.dtype[np.generic]:
     return np.dtype(
         next(t for t in (np.uint16, np.uint32, np.uint64) if np.iinfo(t).bits >= fraction)
     )
-
-
-def _shifted_second(opened: list[Array], corrections: list[Array], fraction: int) -> list[Array]:
-    k = len(opened)
-    return [
-        ring.truncation_private(c, rho, mu, fraction)
-        for c, rho, mu in zip(opened, corrections[:k], corrections[k:], strict=True)
-    ]

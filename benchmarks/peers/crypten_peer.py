@@ -16,10 +16,10 @@ sys.modules.setdefault(
 )
 
 import crypten  # noqa: E402  after the module is where CrypTen looks for it
-import crypten.communicator as communicator  # noqa: E402
-import crypten.mpc as mpc  # noqa: E402
-import crypten.nn as nn  # noqa: E402
-import torch  # noqa: E402
+import crypten.communicator as communicator  # noqa: E402  as above
+import crypten.mpc as mpc  # noqa: E402  as above
+import crypten.nn as nn  # noqa: E402  as above
+import torch  # noqa: E402  as above
 
 PARTIES, CASE, BATCH = int(sys.argv[1]), sys.argv[2], int(sys.argv[3] or 0)
 REPEATS = {"cnn": 1, "cnntrain": 1, "resnet": 2}.get(CASE, 3)

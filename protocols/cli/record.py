@@ -105,10 +105,10 @@ def write_record(run: Run, record: Record) -> None:
         "settings": run.job.common(),
         "digest": manifest["digest"],
         "versions": manifest["versions"],
+        "studies": record.studies,
         "sites": [_site(run, record, rank) for rank in range(len(run.job.sites))],
         "epochs": record.epochs,
         "evaluation": manifest["evaluation"],
-        "plaintext": None,
         "opened": _summed(openings),
         "layers": layers(run, record),
         "whole": {

@@ -61,7 +61,8 @@ def word_costs(name: str) -> dict[str, tuple[int, float]]:
 
 def protocols_table() -> str:
     """The table as text."""
-    out = Console(file=io.StringIO(), width=110, highlight=False)
+    text = io.StringIO()
+    out = Console(file=text, width=110, highlight=False)
     about = Table(title="protocols")
     for head in ("protocol", "parties", "corrupt", "adversary", "set-up", "source"):
         about.add_column(head, overflow="fold")
@@ -79,8 +80,7 @@ def protocols_table() -> str:
         cells = [c for name in PROTOCOLS for c in _cells(*measured[name][word])]
         costs.add_row(word, *cells)
     out.print(costs)
-    text: str = out.file.getvalue()  # type: ignore[attr-defined]
-    return text
+    return text.getvalue()
 
 
 def _cells(rounds: int, sent: float) -> tuple[str, str]:

@@ -2,12 +2,17 @@
 
 from protocols.nn import (  # noqa: F401  each module registers the operators of its theme
     activation,
+    comparison,
+    creation,
+    indexing,
     linear,
     loss,
     normalisation,
+    padding,
     pointwise,
     pooling,
     randomness,
+    reduction,
     shape,
 )
 from protocols.nn.session import Session

@@ -45,4 +45,4 @@ def _watch_layer(module: nn.Module, label: str, meter: Meter) -> None:
     for parameter in module.parameters(recurse=False):
         if parameter.requires_grad:
             hook = parameter.register_post_accumulate_grad_hook
-            hook(accumulated)  # type: ignore[no-untyped-call]
+            hook(accumulated)  # type: ignore[no-untyped-call]  # PyTorch's has no types

@@ -15,7 +15,8 @@ from kernels.gemm import matmul
 from mpc.errors import NotOffered, UsageError
 from mpc.ring import Shape
 from protocols.functions import sqrt
-from protocols.nn.pointwise import Number, axes_of, scaled
+from protocols.nn.pointwise import Number, scaled
+from protocols.nn.reduction import axes_of
 from protocols.nn.shape import move
 from protocols.nn.tensor import implements
 from protocols.secret import FRACTION, SecretArray

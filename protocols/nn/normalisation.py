@@ -10,10 +10,11 @@ from kernels.ring import multiply
 from mpc.ring import Shape
 from mpc.shares import Share
 from protocols import functions as F
+from protocols.nn.cell import Cell
 from protocols.nn.linear import row_products
 from protocols.nn.pointwise import Number, secret_like
 from protocols.nn.shape import move
-from protocols.nn.tensor import Cell, implements
+from protocols.nn.tensor import implements
 from protocols.secret import FRACTION, SecretArray
 
 Secret = SecretArray[Any]

@@ -7,12 +7,15 @@ from typing import Any
 import numpy as np
 
 from mpc.errors import NotOffered
-from mpc.ring import WORD
+from mpc.ring import WORD, Array, Shape
+from protocols.bits import BitProtocol
+from protocols.nn.cell import Value
+from protocols.nn.pointwise import Number
 from protocols.nn.tensor import implements
 from protocols.secret import SecretArray
 
 
-def coins(protocol: Any, shape: tuple[int, ...], chance: float) -> Any:
+def coins(protocol: BitProtocol[Any], shape: Shape, chance: float) -> Array:
     """Public 0 and 1, each 1 with the given chance (to 2^-64)."""
     words = protocol.coins(shape)
     bound = min(int(chance * 2.0**64), 2**64 - 1)
@@ -20,7 +23,7 @@ def coins(protocol: Any, shape: tuple[int, ...], chance: float) -> Any:
 
 
 @implements("bernoulli_.float", protocol=True)
-def bernoulli(protocol: Any, x: Any, p: float = 0.5, generator: Any = None) -> Any:
+def bernoulli(protocol: BitProtocol[Any], x: Value, p: float = 0.5, generator: Any = None) -> Array:
     """Public 0 and 1 in place of what was there, the same at every party."""
     if generator is not None:
         raise NotOffered("a torch generator for secret tensors: the parties draw together")
@@ -28,7 +31,9 @@ def bernoulli(protocol: Any, x: Any, p: float = 0.5, generator: Any = None) -> A
 
 
 @implements("native_dropout", protocol=True)
-def dropout(protocol: Any, x: SecretArray[Any], p: float, train: bool | None) -> tuple[Any, Any]:
+def dropout(
+    protocol: BitProtocol[Any], x: SecretArray[Any], p: float, train: bool | None
+) -> tuple[SecretArray[Any], Array]:
     """X with a share p of it dropped, and the mask."""
     if not train:
         return x, np.ones(tuple(x.shape))
@@ -37,6 +42,6 @@ def dropout(protocol: Any, x: SecretArray[Any], p: float, train: bool | None) ->
 
 
 @implements("native_dropout_backward")
-def dropout_backward(grad: Any, mask: Any, scale: float) -> Any:
+def dropout_backward(grad: Number, mask: Array, scale: float) -> Number:
     """The gradient where nothing was dropped."""
     return grad * (mask * scale)

@@ -20,8 +20,9 @@ from mpc.ring import BITS, Array, FixedPoint, Shape
 from protocols.base import Opening
 from protocols.bits import BitProtocol
 from protocols.clear import Clear
+from protocols.nn.cell import Cell
 from protocols.nn.layers import watch
-from protocols.nn.tensor import Cell, SecretTensor
+from protocols.nn.tensor import SecretTensor
 from protocols.rep3 import Rep3Protocol
 from protocols.secret import FORM, FRACTION, SecretArray, SecretBits
 

@@ -106,7 +106,7 @@ def fit(
         for step, places in enumerate(training.batches(len(images), epoch)):
             optimizer.zero_grad()
             loss = F.cross_entropy(model(images[places]), targets[places])
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()  # type: ignore[no-untyped-call]  # PyTorch's has no types
             optimizer.step()
             losses.append(loss.detach())
             sizes.append(len(places))

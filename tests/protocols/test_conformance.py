@@ -130,7 +130,9 @@ def convolutions(draw):
 
     groups = draw(st.integers(1, 2))
     stride, padding, dilation, kernel = sizes(1, 2), sizes(0, 2), sizes(1, 2), sizes(1, 3)
-    spatial = tuple(d * (k - 1) + 1 + draw(st.integers(0, 2)) for d, k in zip(dilation, kernel))  # noqa: B905
+    spatial = tuple(
+        d * (k - 1) + 1 + draw(st.integers(0, 2)) for d, k in zip(dilation, kernel, strict=True)
+    )
     geometry = Geometry(stride, padding, dilation, groups)
     x = (draw(st.integers(1, 2)), groups * draw(st.integers(1, 2)), *spatial)
     w = (groups * draw(st.integers(1, 2)), x[1] // groups, *kernel)

@@ -46,12 +46,14 @@ SECTIONS: Sequence[Callable[[Run], Markup]] = (
 def write_report(path: str | Path, run: Run) -> None:
     """Write one run as a page that stands alone, readable by its owner.
 
-    `run` has any of these keys; what is missing or None is reported as not measured.
+    `run` has any of these keys; what is missing or None is reported as not measured, but for
+    `plaintext`, whose section is left out.
 
         title, digest   strings
         settings        any plain values, nested as they like
         versions        name -> version
-        sites           [{name, studies, problems: [(file, reason)]}]
+        studies         what for -> how many
+        sites           [{name, problems: [(file, reason)]}]
         epochs          [{epoch, loss, accuracy, seconds, rounds, bytes}]
         evaluation      {labels, scores} or {fpr, tpr}; {auc, auc_low, auc_high, confidence},
                         confusion (rows true), classes, accuracy

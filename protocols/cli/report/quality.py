@@ -104,11 +104,10 @@ def _confusion(run: Run) -> Markup:
 
 
 def comparison(run: Run) -> Markup:
-    """The secure run beside the same run in the clear."""
-    title = "Secure against plaintext"
+    """The secure run beside the same run in the clear; nothing if there is none to compare with."""
     secure, in_clear = run.get("evaluation") or {}, run.get("plaintext")
     if not in_clear:
-        return section(title, absent())
+        return Markup()
     rows = []
     for key, name, form, scale, digits, unit in (
         ("accuracy", "Accuracy", as_percent, 100, 1, " points"),
@@ -120,4 +119,4 @@ def comparison(run: Run) -> Markup:
             difference = f"{scale * (ours - theirs):+.{digits}f}{unit}"
         rows.append((name, shown(ours, form), shown(theirs, form), difference))
     head = ("", "Secure", "Plaintext", "Difference")
-    return section(title, table_of(head, rows, numbers=3))
+    return section("Secure against plaintext", table_of(head, rows, numbers=3))

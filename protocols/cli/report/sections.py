@@ -50,7 +50,7 @@ def cards(run: Run) -> Markup:
         )
 
     evaluation, in_clear = run.get("evaluation") or {}, run.get("plaintext") or {}
-    epochs, opened, sites = run.get("epochs") or [], run.get("opened"), run.get("sites") or []
+    epochs, opened = run.get("epochs") or [], run.get("opened")
 
     for key, name, form in (
         ("accuracy", "Accuracy, secure", as_percent),
@@ -73,9 +73,11 @@ def cards(run: Run) -> Markup:
             card(name, form(total), f"{part}; {more}" if more else part)
         elif all_of_it is not None:
             card("Time" if key == "seconds" else name, form(all_of_it), "in the whole run")
-    studies = sum_of(sites, "studies")
-    if studies is not None:
-        card("Studies", as_count(studies), f"from {len(sites)} site{'s' * (len(sites) != 1)}")
+    studies = {name: finite(count) for name, count in (run.get("studies") or {}).items()}
+    known = [count for count in studies.values() if count is not None]
+    if known and len(known) == len(studies):
+        parts = [f"{as_count(count)} {name}" for name, count in zip(studies, known, strict=True)]
+        card("Studies", as_count(sum(known)), ", ".join(parts))
     if opened is not None:
         card("Opened", as_count(len(opened)), "each with its reason")
     return element("div", *made, class_="cards") if made else absent()
@@ -139,19 +141,18 @@ def _recipients(row: Run) -> str:
 
 
 def sites_read(run: Run) -> Markup:
-    """Studies by site, and the files that this site did not take."""
+    """The sites, and the files that this one did not take."""
     title, sites = "Sites and skipped files", run.get("sites")
     if not sites:
         return section(title, absent())
     rows = [
         (
             site.get("name", "–"),
-            shown(site.get("studies"), as_count),
             "–" if site.get("problems") is None else as_count(len(_problems(site))),
         )
         for site in sites
     ]
-    parts = [table_of(("Site", "Studies", "Skipped files"), rows, numbers=2)]
+    parts = [table_of(("Site", "Skipped files"), rows, numbers=1)]
     skipped = [
         (site.get("name", "–"), element("code", file), reason)
         for site in sites

@@ -24,18 +24,9 @@ from mpc.errors import ShapeMismatch, UsageError
 from mpc.ring import WORD, Array, FixedPoint, Shape
 from mpc.shares import Bits, Share
 from protocols.bits import BitProtocol, split, xor
+from protocols.secret.factors import FORM, FRACTION, Public, significant
 
-FORM = FixedPoint(fraction=16, integer=30).for_products()
-FRACTION = FORM.fraction
-# A public factor is rounded to this many significant bits: relative error 2^-16. |x| < 2^30 is at
-# most 2^46 - 1 in ring elements, and times 2^16 that is still below 2^62.
-PUBLIC_BITS = 16
-# Every entry of a public array keeps at least this many bits: relative error 2^-9.
-ENTRY_BITS = 9
-LARGEST_SHIFT = 46
-MANY = 1 << 14
-
-Public = float | int | npt.NDArray[Any]
+MANY = 1 << 14  # elements whose mean is found from their sum at once
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,8 +37,16 @@ class SecretArray(Generic[Share]):
         protocol: computes.
         share: this party's part.
         fraction: fractional bits of the ring elements.
-        memo: what was found out about this value on the way and may save work later, such as its
-            sign bits. It holds secret values, never public ones.
+        memo: what was found out about this value on the way and may save work later. It holds
+            secret values, never public ones. The keys, and who keeps what there:
+
+            "positive", "negative": its signs (here, functions.compare, functions.folding)
+            "powers": its powers to the fourth (functions.polynomial)
+            "folded at … by …": it folded at 0 and cut (functions.folding)
+            "one hot": labels as 0 and 1 in a new axis (nn.loss)
+            "softmax": of its logarithm, the softmax itself (nn.activation)
+            "inverse": of a variance, its inverse root (nn.normalisation)
+            "standard": of such a root, the numbers that it brought to scale (nn.normalisation)
     """
 
     protocol: BitProtocol[Share]
@@ -228,7 +227,7 @@ class SecretArray(Generic[Share]):
         if not self.ndim and not np.ndim(public):
             return self.reshape(1)._public_product(f, public, fraction).reshape()
         _check(f, self.shape, np.shape(public))
-        parts = [self._scaled_product(f, *part, fraction) for part in _significant(public)]
+        parts = [self._scaled_product(f, *part, fraction) for part in significant(public)]
         return sum(parts[1:], parts[0])
 
     def _scaled_product(
@@ -433,41 +432,6 @@ def products(
         results = protocol.bilinear_truncate(f, *shares, fraction=first + second - kept)
     made = [SecretArray(protocol, z, kept) for z in results]
     return made if fraction is None else [z.finer(fraction) for z in made]
-
-
-def _significant(public: Public) -> list[tuple[Array, int]]:
-    """A public factor as ring elements and their scale, in parts that add up to it.
-
-    One part holds PUBLIC_BITS bits of the largest entry. Where that leaves a smaller entry with
-    fewer than ENTRY_BITS of its own, another part holds what is missing, and so on.
-
-    Raises:
-        RangeError: NaN, infinity, or 2^30 and more.
-    """
-    real = np.asarray(public, np.float64)
-    FORM.encode(real)  # refuses, with counts
-    parts, missing = [], real
-    while True:
-        words, shift = _rounded(missing)
-        parts.append((words.view(WORD), shift))
-        missing = missing - words / 2.0**shift
-        poor = np.abs(missing) > np.abs(real) * 2.0**-ENTRY_BITS
-        if shift == LARGEST_SHIFT or not poor.any():
-            return parts
-        missing = np.where(poor, missing, 0.0)
-
-
-def _rounded(real: Array) -> tuple[Array, int]:
-    """The nearest whole multiples of a power of two, with PUBLIC_BITS bits for the largest."""
-    largest = float(np.max(np.abs(real), initial=0.0))
-    if not largest:
-        return np.zeros(real.shape, np.int64), 0
-    shift = min(max(PUBLIC_BITS - math.frexp(largest)[1], 0), LARGEST_SHIFT)
-    rounded = np.asarray(np.rint(real * 2.0**shift)).astype(np.int64)
-    common = int(np.bitwise_or.reduce(rounded, axis=None))
-    while shift and common and common % 2 == 0:
-        rounded, common, shift = np.asarray(rounded >> 1), common >> 1, shift - 1
-    return rounded, shift if common else LARGEST_SHIFT
 
 
 def _check(f: Bilinear, x: Shape, y: Shape) -> None:

@@ -1,0 +1,31 @@
+"""Secret arrays of reals and of truth values, and what goes with them.
+
+In reading order:
+
+    factors     the form of a real; a public factor as ring elements
+    array       `SecretArray`, `SecretBits`, and what joins, aligns and multiplies arrays
+"""
+
+from protocols.secret.array import (
+    SecretArray,
+    SecretBits,
+    align,
+    concatenate,
+    constant,
+    products,
+    stack,
+)
+from protocols.secret.factors import FORM, FRACTION, Public
+
+__all__ = [
+    "FORM",
+    "FRACTION",
+    "Public",
+    "SecretArray",
+    "SecretBits",
+    "align",
+    "concatenate",
+    "constant",
+    "products",
+    "stack",
+]
