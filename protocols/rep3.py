@@ -376,9 +376,7 @@ class Rep3Protocol(BitProtocol[Rep3]):
         own, after = b.planes.own, b.planes.next
         if self.party.rank == helper:
             beta = self.streams.private.random(own.shape)
-            parts = helped(beta)
-            for part in parts:
-                part -= self.streams.common(first, part.shape)
+            parts = [made - self.streams.common(first, made.shape) for made in helped(beta)]
             self.party.exchange({first: [own ^ beta], second: [after ^ beta, *parts]}, {})
             return None
         is_first, bit = self.party.rank == first, Buffer(own.shape)
