@@ -6,26 +6,35 @@ import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.cases import CASES
+from benchmarks import epoch, roofline, sizes, wide_area
+from benchmarks.cases import CASES, Case, sized
 from benchmarks.peers.beside import SHARED, as_json, machine_rates, side_by_side
 from benchmarks.peers.chart import draw
-from benchmarks.roofline import measure
-from benchmarks.runner import Result, run
-from mpc.errors import MpcError
-from mpc.launch import abort_all, mpirun, run_under_mpi, under_mpirun
+from benchmarks.ranks import on_this_rank, say, start, write
+from benchmarks.runner import HEAD, format_row, run
+from mpc.errors import UsageError
+from mpc.launch import under_mpirun
 from mpc.party import Party
+from protocols.radiology.npz import load_npz
 
-PARTIES = 3
-HEAD = (
-    f"{'case':12} {'protocol':8} {'batch':>5} {'seconds':>9} {'rounds':>7} "
-    f"{'MB a party':>11} {'peak MiB':>9}"
-)
+EPOCH_BATCH = 32
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Parse, start ranks if this is not one, run."""
+    """Parse; then measure run by run, or start the ranks, or be one of them."""
+    given = sys.argv[1:] if arguments is None else arguments
+    options = _parse(given)
+    if options.peers or options.sizes or (options.epoch and not under_mpirun()):
+        return _run_by_run(options)
+    if not under_mpirun():
+        return start(given)
+    return on_this_rank(_program(options), options.json)
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     listed = f"{', '.join(CASES)}; cnn@8 is cnn with a batch of 8"
     parser.add_argument("cases", nargs="*", metavar="CASE", help=listed)
@@ -33,92 +42,102 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--batch", type=int, help="another batch than the case's own")
     parser.add_argument("--repeats", type=int, help="another number of repeats")
     parser.add_argument("--width", type=int, default=64, help="bits of a comparison (default 64)")
-    parser.add_argument("--peers", action="store_true", help="run each peer beside ours")
     parser.add_argument(
         "--sittings", type=int, default=2, help="with --peers: how often (default 2)"
     )
-    parser.add_argument("--roofline", action="store_true", help="what this machine can do")
     parser.add_argument("--chart", type=Path, help="with --peers: draw the table there")
+    parser.add_argument("--data", type=Path, help="with --epoch: MedMNIST-style .npz")
+    modes = parser.add_mutually_exclusive_group()
+    modes.add_argument("--peers", action="store_true", help="run each peer beside ours")
+    modes.add_argument("--roofline", action="store_true", help="what this machine can do")
+    modes.add_argument("--sizes", action="store_true", help="cost against size, and memory")
+    modes.add_argument("--epoch", action="store_true", help="an epoch of training, CrypTen beside")
+    modes.add_argument(
+        "--network",
+        choices=wide_area.NETWORKS,
+        help=f"emulate far links (cases: {', '.join(wide_area.CASES)}); rounds of each layer",
+    )
     options = parser.parse_args(arguments)
-    unknown = sorted({name for name, _ in map(_sized, options.cases)} - set(CASES))
+    unknown = sorted({name for name, _ in map(sized, options.cases)} - set(CASES))
     if unknown:
         parser.error(f"no case {', '.join(unknown)}: choose from {', '.join(CASES)}")
-    if options.peers:
-        return _beside(options)
-    names = options.cases or [name for name in CASES if name in SHARED]
-    if not under_mpirun():
-        passed = sys.argv[1:] if arguments is None else arguments
-        line, environment = mpirun(PARTIES, ["-m", "benchmarks", *passed])
-        return subprocess.run(line, env=environment, check=False).returncode
+    if options.cases and (options.sizes or options.epoch or options.roofline):
+        parser.error("--sizes, --epoch and --roofline take no case")
+    if options.epoch != (options.data is not None):
+        parser.error("--epoch and --data go together")
+    return options
 
+
+# What the ranks do.
+
+
+def _program(options: argparse.Namespace) -> Callable[[Party], object]:
     if options.roofline:
-        return _roofline(options)
+        return roofline.report
+    if options.epoch:
+        batch = options.batch or EPOCH_BATCH
+        return lambda party: epoch.train(
+            party, load_npz(options.data), batch=batch, width=options.width
+        )
+    if options.network:
+        networks = wide_area.NETWORKS[options.network]
+        asked = _asked(options, wide_area.CASES)
+        repeats = options.repeats or 1
+        return lambda party: wide_area.report(
+            party, asked, networks, width=options.width, repeats=repeats
+        )
+    return lambda party: _cases(party, options)
 
-    def program(party: Party) -> list[Result]:
-        rows = []
-        if party.rank == 0:
-            print(HEAD, flush=True)
-        for name, batch in map(_sized, names):
-            case = CASES[name]
-            row = run(
-                party,
-                case,
-                protocol="rep3",
-                width=options.width,
-                batch=batch or options.batch or case.batch,
-                repeats=options.repeats or case.repeats,
-            )
-            if party.rank == 0:
-                print(format_row(row), flush=True)
-            rows.append(row)
-        if party.rank == 0 and options.json:
-            options.json.write_text(json.dumps([r.as_dict() for r in rows], indent=2) + "\n")
-        return rows
 
+def _asked(options: argparse.Namespace, default: tuple[str, ...]) -> list[tuple[Case, int]]:
+    """The cases that were asked for, each with its batch."""
+    found = [(CASES[name], batch) for name, batch in map(sized, options.cases or default)]
+    return [(case, batch or options.batch or case.batch) for case, batch in found]
+
+
+def _cases(party: Party, options: argparse.Namespace) -> list[dict[str, object]]:
+    rows = []
+    say(party, HEAD)
+    for case, batch in _asked(options, SHARED):
+        repeats = options.repeats or case.repeats
+        row = run(party, case, protocol="rep3", width=options.width, batch=batch, repeats=repeats)
+        say(party, format_row(row))
+        rows.append(row.as_dict())
+    return rows
+
+
+# What is measured run by run, each on ranks or in an environment of its own.
+
+
+def _run_by_run(options: argparse.Namespace) -> int:
+    compare = _beside if options.peers else _sizes if options.sizes else _epoch
     try:
-        run_under_mpi(program, parties=PARTIES)
-    except MpcError as error:
+        made = compare(options)
+    except (UsageError, subprocess.CalledProcessError) as error:
         print(error, file=sys.stderr)
-        abort_all()
+        return 2
+    if options.json:
+        write(made, options.json)
     return 0
 
 
-def _sized(case: str) -> tuple[str, int]:
-    """A case's name and its batch, 0 if none is given."""
-    name, _, batch = case.partition("@")
-    return name, int(batch) if batch.isdigit() else 0
-
-
-def _roofline(options: argparse.Namespace) -> int:
-    def program(party: Party) -> None:
-        machine = measure(party)
-        if party.rank == 0:
-            print(json.dumps(machine.as_dict()), flush=True)
-            if options.json:
-                options.json.write_text(json.dumps(machine.as_dict(), indent=2) + "\n")
-
-    run_under_mpi(program, parties=PARTIES)
-    return 0
-
-
-def _beside(options: argparse.Namespace) -> int:
+def _beside(options: argparse.Namespace) -> dict[str, object]:
     machine = machine_rates()
     print(json.dumps(machine.as_dict()), flush=True)
     rows = side_by_side(options.cases or SHARED, options.sittings)
-    if options.json:
-        made = {"machine": machine.as_dict(), "rows": as_json(rows, machine)}
-        options.json.write_text(json.dumps(made, indent=2) + "\n")
     if options.chart:
         draw(rows, options.chart)
-    return 0
+    return {"machine": machine.as_dict(), "rows": as_json(rows, machine)}
 
 
-def format_row(row: Result) -> str:
-    """One line of the table under `HEAD`."""
-    return (
-        f"{row.case:12} {row.protocol:8} {row.batch or '':>5} {row.seconds:9.4f} {row.rounds:7d} "
-        f"{row.bytes_per_party / 1e6:11.2f} {row.peak_mib:9.0f}"
-    )
+def _sizes(options: argparse.Namespace) -> list[dict[str, object]]:
+    repeats = [] if options.repeats is None else ["--repeats", str(options.repeats)]
+    return sizes.report(["--width", str(options.width), *repeats])
+
+
+def _epoch(options: argparse.Namespace) -> dict[str, object]:
+    batch = options.batch or EPOCH_BATCH
+    return epoch.report(options.data, batch=batch, width=options.width)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ bytes on the wire, spread over the cores that the three ranks share.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from benchmarks.ranks import say
 from kernels import native, prg
 from kernels.gemm import matmul
 from mpc.party import Party
@@ -68,6 +70,13 @@ def measure(party: Party) -> Machine:
         wire_gb=round(float(rates[2]), 2),
         round_us=round(float(rates[3]), 1),
     )
+
+
+def report(party: Party) -> dict[str, object]:
+    """Print and return what was measured."""
+    machine = measure(party).as_dict()
+    say(party, json.dumps(machine))
+    return machine
 
 
 def floor_seconds(machine: Machine, *, products: float, bytes_per_party: float) -> float:

@@ -13,6 +13,11 @@ from benchmarks.cases import Case
 from mpc.party import Party
 from protocols.nn import Session
 
+HEAD = (
+    f"{'case':12} {'protocol':8} {'batch':>5} {'seconds':>9} {'rounds':>7} "
+    f"{'MB a party':>11} {'peak MiB':>9}"
+)
+
 
 @dataclass(frozen=True)
 class Result:
@@ -34,22 +39,43 @@ class Result:
         return asdict(self)
 
 
-def run(party: Party, case: Case, *, protocol: str, width: int, batch: int, repeats: int) -> Result:
-    """Time one case. Every rank calls it; the result is the same at all of them."""
+def run(
+    party: Party,
+    case: Case,
+    *,
+    protocol: str,
+    width: int,
+    batch: int,
+    repeats: int,
+    around: Party | None = None,
+) -> Result:
+    """Time one case. Every rank calls it; the result is the same at all of them.
+
+    Args:
+        party: runs the case.
+        case: the workload.
+        protocol: as of `Session`.
+        width: bits of a comparison.
+        batch: size of the case.
+        repeats: how often it is timed, after a warm-up.
+        around: exchanges barriers and results; another than `party` where its wires are slow on
+            purpose, so that a barrier is not timed with the case.
+    """
+    around = around or party
     session = Session(party, protocol=protocol, width=width)
     step = case.prepare(session, batch)
     step()
     times = []
     for _ in range(repeats):
-        _barrier(party)
+        _barrier(around)
         rounds, sent = party.meter.total.rounds, party.meter.total.sent_bytes
         start = time.perf_counter()
         step()
         rounds, sent = party.meter.total.rounds - rounds, party.meter.total.sent_bytes - sent
-        _barrier(party)
+        _barrier(around)
         times.append(time.perf_counter() - start)
     mine = np.array([statistics.median(times), min(times), sent, _peak_mib()])
-    all_ranks = np.stack([row for (row,) in party.broadcast(mine).values()])
+    all_ranks = np.stack([row for (row,) in around.broadcast(mine).values()])
     return Result(
         case=case.name,
         protocol=protocol,
@@ -61,6 +87,14 @@ def run(party: Party, case: Case, *, protocol: str, width: int, batch: int, repe
         rounds=rounds,
         bytes_per_party=round(float(all_ranks[:, 2].mean())),
         peak_mib=round(float(all_ranks[:, 3].max()), 1),
+    )
+
+
+def format_row(row: Result) -> str:
+    """One line of the table under `HEAD`."""
+    return (
+        f"{row.case:12} {row.protocol:8} {row.batch or '':>5} {row.seconds:9.4f} {row.rounds:7d} "
+        f"{row.bytes_per_party / 1e6:11.2f} {row.peak_mib:9.0f}"
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from kernels import _native
-from kernels.array import WORD, Array, require, require_shape, require_target
+from kernels.array import WORD, Array, Shape, require, require_shape, require_target
 
 
 def words(n: int) -> int:
@@ -77,3 +77,61 @@ def carry_step(g0: Array, g1: Array, p0: Array, p1: Array, g_out: Array, p_out: 
     require_target(g_out)
     require_target(p_out)
     _native.carry_step(g_out, p_out, *map(np.ascontiguousarray, (g0, g1, p0, p1)))
+
+
+BLOCK = 4  # bits of a carry block
+
+
+def product_words(bits: int, n: int) -> int:
+    """How many words `block_products` of n elements takes."""
+    _require_carry(bits)
+    rows = ((1 << BLOCK) - 1) * (bits // BLOCK) + (1 << bits % BLOCK) - 1
+    return rows * words(n)
+
+
+def block_products(out: Array, top: Array, x: Array, bits: int) -> None:
+    """In place, out and top ^= what one addend brings to the carries out of its blocks of bits.
+
+    That is, for each block of four of the low `bits` bits (the highest may be short), the product
+    of every non-empty subset of the block, in the order of their binary numbers; and in top bit
+    `bits` itself. Both come filled with masks.
+    x is uint64[n], out uint64[product_words(bits, n)], top uint64[1, W], W = words(n). `out` holds
+    the rows of words 0 to 7 of the planes, then those of words 8 to 15, and so on. One pass.
+    Raises TypeError for other dtypes, ValueError for shapes and bits that do not fit.
+    """
+    require(out, top, x)
+    _require_target("out", out, (product_words(bits, x.size),))
+    _require_target("top", top, (1, words(x.size)))
+    _native.block_products(out, top, np.ascontiguousarray(x).reshape(-1), bits)
+
+
+def block_carries(
+    g: Array, p: Array, top: Array, shared: Array, x: Array, bits: int, *, whole: bool
+) -> None:
+    """In place, g, p and top ^= one holder's part of the carries of t + x, block by block.
+
+    `shared` is an XOR share of `block_products` of t; x is the other addend, which whoever holds a
+    share knows. g[b] gets a share of the carry out of block b when none comes in, p[b - 1] of
+    whether one that comes in passes through, and top gets bit `bits` of x. The shares of g and p
+    add up over the holders of `shared`, of whom exactly one says `whole`.
+    With B blocks, g is uint64[B, W], p [B - 1, W], top [1, W], x uint64[n], W = words(n). One pass.
+    Raises TypeError for other dtypes, ValueError for shapes and bits that do not fit.
+    """
+    require(g, p, top, shared, x)
+    require_shape("shared", shared, (product_words(bits, x.size),))
+    blocks, width = -(-bits // BLOCK), words(x.size)
+    _require_target("g", g, (blocks, width))
+    _require_target("p", p, (blocks - 1, width))
+    _require_target("top", top, (1, width))
+    flat = np.ascontiguousarray(x).reshape(-1)
+    _native.block_carries(g, p, top, np.ascontiguousarray(shared), flat, bits, whole)
+
+
+def _require_carry(bits: int) -> None:
+    if not 1 <= bits <= 63:
+        raise ValueError(f"a carry passes 1 to 63 bits, not {bits}")
+
+
+def _require_target(name: str, out: Array, shape: Shape) -> None:
+    require_target(out)
+    require_shape(name, out, shape)

@@ -186,3 +186,40 @@ def carry_step(g0: Array, g1: Array, p0: Array, p1: Array, g_out: Array, p_out: 
         g_out[i] ^= g0[hi] ^ conj(p0[hi], p1[hi], g0[lo], g1[lo])
         if i:
             p_out[i - 1] ^= conj(p0[hi], p1[hi], p0[lo], p1[lo])
+
+
+def _subsets(count: int) -> list[list[int]]:
+    """The non-empty subsets of range(count), in the order of their binary numbers."""
+    return [[k for k in range(count) if m >> k & 1] for m in range(1, 2**count)]
+
+
+def _together(rows: Array) -> Array:
+    """Rows of words 0 to 7, then of words 8 to 15, and so on, in one line."""
+    parts = [rows[:, at : at + 8].reshape(-1) for at in range(0, rows.shape[1], 8)]
+    return np.concatenate([np.zeros(0, U), *parts])
+
+
+def block_products(x: Array, bits: int) -> tuple[Array, Array]:
+    """The product of every non-empty subset of the bits of each block of four; bit `bits`."""
+    plane = to_planes(x, bits + 1)
+    rows = [
+        np.bitwise_and.reduce(plane[[start + k for k in subset]])
+        for start in range(0, bits, 4)
+        for subset in _subsets(min(4, bits - start))
+    ]
+    return _together(np.stack(rows)), plane[bits:]
+
+
+def block_carries(t: Array, x: Array, bits: int) -> tuple[Array, Array]:
+    """The carry out of each block of t + x, and whether one passes through all but the lowest."""
+    a, b = to_planes(t, bits), to_planes(x, bits)
+    g, p = a & b, a ^ b
+    carries, through = [], []
+    for start in range(0, bits, 4):
+        block = range(start, min(start + 4, bits))
+        carry = np.zeros_like(g[0])
+        for k in block:
+            carry = g[k] ^ (p[k] & carry)
+        carries.append(carry)
+        through.append(np.bitwise_and.reduce(p[block.start : block.stop]))
+    return np.stack(carries), np.stack(through)[1:]

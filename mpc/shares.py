@@ -71,6 +71,29 @@ class Rep3:
         )
 
 
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Summand:
+    """Party i's term of x = z_0 + z_1 + …, one a party: a product before it is shared again.
+
+    It is this party's alone, and masked by nothing: it may not be sent as it is.
+    """
+
+    own: Array
+
+    def __repr__(self) -> str:
+        """Kind and shape; never a term."""
+        return f"{type(self).__name__}(shape={self.shape})"
+
+    @property
+    def shape(self) -> Shape:
+        """Shape of the array."""
+        return self.own.shape
+
+    def map(self, f: LocalMap, *others: Summand) -> Summand:
+        """Apply f, linear in all its arguments together; no message is sent."""
+        return Summand(np.asarray(f(self.own, *(o.own for o in others))))
+
+
 Share = TypeVar("Share", Plain, Rep3)
 
 

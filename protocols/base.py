@@ -17,7 +17,7 @@ from kernels.gemm import matmul
 from mpc.errors import NotOffered, UsageError
 from mpc.party import Party
 from mpc.ring import BITS, Array, Shape
-from mpc.shares import Bits, LocalMap, Share
+from mpc.shares import Bits, LocalMap, Share, Summand
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,18 @@ class Protocol(ABC, Generic[Share]):
     ) -> tuple[Share, ...]:
         """f(x, y) / 2^fraction for each pair, as `truncate` rounds."""
         return self.truncate(*self.bilinear(f, *pairs), fraction=fraction)
+
+    @abstractmethod
+    def product(self, f: Bilinear, *pairs: tuple[Share, Share]) -> tuple[Summand, ...]:
+        """f(x, y) for each pair as it is before it is shared again: one term a party."""
+
+    @abstractmethod
+    def summand(self, x: Share) -> Summand:
+        """A share as such a term, to be added to one. No message."""
+
+    @abstractmethod
+    def truncate_summands(self, *summands: Summand, fraction: int) -> tuple[Share, ...]:
+        """As `truncate`, from terms, which it uses up."""
 
     def dot(self, x: Share, y: Share) -> Share:
         """Matrix product. Cost: one `bilinear`."""

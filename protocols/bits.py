@@ -14,7 +14,7 @@ import numpy as np
 
 from kernels.bits import words
 from mpc.ring import WORD, Array, Shape
-from mpc.shares import Bits, LocalMap, Share
+from mpc.shares import Bits, LocalMap, Share, Summand
 from protocols.base import Protocol
 
 ALL_ONES = WORD(2**64 - 1)
@@ -58,6 +58,19 @@ class BitProtocol(Protocol[Share]):
         while g.planes.shape[0] > 1:
             g, q = self.merge(g, q)
         return xor(top, g)
+
+    def positive_part(self, x: Share) -> tuple[Bits[Share], Share]:
+        """Whether x is above zero, and x where it is, 0 elsewhere; right as `sign_bit`."""
+        positive = self.sign_bit(x.map(np.negative))
+        return positive, self.select(positive, x)
+
+    def truncated_positive_part(
+        self, z: Summand, *, fraction: int
+    ) -> tuple[Share, Bits[Share], Share]:
+        """y = z / 2^fraction, whether z is above zero, and y where it is, 0 elsewhere."""
+        (y,) = self.truncate_summands(z, fraction=fraction)
+        positive, part = self.positive_part(y)
+        return y, positive, part
 
     def bits(self, x: Share) -> Bits[Share]:
         """All 64 bits of x, two's complement. Cost: 6 levels of 32 pairs (Sklansky 1960)."""

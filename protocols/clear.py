@@ -13,7 +13,7 @@ from mpc.errors import UsageError
 from mpc.party import Party
 from mpc.prg import Stream, fresh_seed
 from mpc.ring import BITS, WORD, Array, Shape
-from mpc.shares import Bits, Plain
+from mpc.shares import Bits, Plain, Summand
 from protocols.base import Assumptions
 from protocols.bits import BitProtocol
 
@@ -66,6 +66,18 @@ class Clear(BitProtocol[Plain]):
     def bilinear(self, f: Bilinear, *pairs: tuple[Plain, Plain]) -> tuple[Plain, ...]:
         """f(x, y) modulo 2^64."""
         return tuple(Plain(f(x.value, y.value)) for x, y in pairs)
+
+    def product(self, f: Bilinear, *pairs: tuple[Plain, Plain]) -> tuple[Summand, ...]:
+        """f(x, y) modulo 2^64: the one party's term is the value."""
+        return tuple(Summand(f(x.value, y.value)) for x, y in pairs)
+
+    def summand(self, x: Plain) -> Summand:
+        """The value."""
+        return Summand(x.value)
+
+    def truncate_summands(self, *summands: Summand, fraction: int) -> tuple[Plain, ...]:
+        """As `truncate`."""
+        return self.truncate(*(Plain(z.own) for z in summands), fraction=fraction)
 
     def truncate(self, *shares: Plain, fraction: int) -> tuple[Plain, ...]:
         """To the nearest, half-way cases up: within what the word says, and without a drift.

@@ -29,6 +29,7 @@ FLOORS: dict[str, list[str | set[str]] | None] = {
     ],
     "mpc": [
         "launch",
+        "rounds",
         "party",
         "correlated",
         "transport",

@@ -9,16 +9,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.cases import CASES
+from benchmarks.ranks import ROOT, measured
 from benchmarks.roofline import Machine, floor_seconds
 
-ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 LIMIT_S = 900.0
 SHARED = ("matmul1024", "relu1M", "mul1M", "cnn", "cnntrain", "resnet")
@@ -38,19 +37,27 @@ class Peer:
         """The interpreter of its environment."""
         return ROOT / ".peers" / self.environment / "bin" / "python"
 
-    def seconds(self, case: str, batch: int) -> float | None:
-        """Best time of a case, or None if it could not be run."""
-        line = [str(self.python), str(HERE / self.program), self.setting, case, str(batch)]
+    def times(self, case: str, batch: int, *, repeats: int | None = None) -> list[float]:
+        """Seconds of each repeat of a case, none if it could not be run.
+
+        Args:
+            case: one of `SHARED`.
+            batch: its size.
+            repeats: another number than the peer's own; CrypTen's program alone takes one.
+        """
+        asked = [self.setting, case, str(batch), *([] if repeats is None else [str(repeats)])]
+        line = [str(self.python), str(HERE / self.program), *asked]
         try:
             ran = subprocess.run(line, capture_output=True, timeout=LIMIT_S, check=False)
         except subprocess.TimeoutExpired:
-            return None
+            return []
         rows = [r for r in ran.stdout.decode(errors="replace").splitlines() if r.startswith("{")]
-        return float(json.loads(rows[-1])["seconds"]) if rows else None
+        return [float(s) for s in json.loads(rows[-1])["seconds"]] if rows else []
 
 
+CRYPTEN = Peer("CrypTen 2PC", "crypten", "crypten_peer.py", "2")
 PEERS = (
-    Peer("CrypTen 2PC", "crypten", "crypten_peer.py", "2"),
+    CRYPTEN,
     Peer("CrypTen 3PC", "crypten", "crypten_peer.py", "3"),
     Peer("SPU aby3 3PC", "spu", "spu_peer.py", "aby3"),
     Peer("SPU semi2k 2PC", "spu", "spu_peer.py", "semi2k"),
@@ -77,21 +84,13 @@ class Row:
 
 def ours(case: str) -> dict[str, Any]:
     """Our own row of a case, from ranks of its own."""
-    row: dict[str, Any] = _measured(case)[0]
+    row: dict[str, Any] = measured(case)[0]
     return row
 
 
 def machine_rates() -> Machine:
     """What this machine can do, from ranks of its own."""
-    return Machine(**_measured("--roofline"))
-
-
-def _measured(what: str) -> Any:
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "out.json"
-        line = [sys.executable, "-m", "benchmarks", what, "--json", str(out)]
-        subprocess.run(line, stdout=subprocess.DEVNULL, check=True, cwd=ROOT)
-        return json.loads(out.read_text())
+    return Machine(**measured("--roofline"))
 
 
 def side_by_side(cases: Sequence[str], sittings: int) -> list[Row]:
@@ -117,10 +116,9 @@ def side_by_side(cases: Sequence[str], sittings: int) -> list[Row]:
             )
             row.ours = min(row.ours, mine["best"])
             for peer in present:
-                found = peer.seconds(case, row.batch)
                 before = row.peers[peer.name]
-                if found is not None:
-                    row.peers[peer.name] = found if before is None else min(found, before)
+                times = peer.times(case, row.batch) + ([] if before is None else [before])
+                row.peers[peer.name] = min(times, default=None)
             print(format_row(row) + f"   (sitting {sitting + 1})", flush=True)
     return list(rows.values())
 

@@ -1,7 +1,7 @@
-"""SPU on one shared workload: python spu_peer.py {aby3,semi2k} CASE BATCH; prints one JSON line.
+"""SPU on one shared workload: python spu_peer.py {aby3,semi2k} CASE BATCH.
 
-Runs in .peers/spu, not in radmpc's environment. Parties are threads of one process with links in
-memory.
+Prints the seconds of each repeat as one JSON line, after a warm-up. Runs in .peers/spu, not in
+radmpc's environment. Parties are threads of one process with links in memory.
 """
 
 import json
@@ -138,7 +138,7 @@ def main():
         start = time.perf_counter()
         run(*arguments)
         times.append(time.perf_counter() - start)
-    print(json.dumps({"seconds": min(times)}), flush=True)
+    print(json.dumps({"seconds": times}), flush=True)
 
 
 main()

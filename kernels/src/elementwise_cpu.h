@@ -71,18 +71,25 @@ void carry_step(u64* g_out, u64* p_out, const u64* g0, const u64* g1, const u64*
 // each are gathered here first, and every plane is then touched a cache line at a time.
 constexpr i64 WORDS = 8;
 
-void to_planes(u64* planes, const u64* x, i64 n, int k, int first_bit, i64 width, i64 first, i64 last) {
+// Bits of the 64 * count elements from word w on: line j holds `count` words of plane j, the rest is zero.
+DEVICE void gather_lines(u64 (*lines)[WORDS], const u64* x, i64 n, int first_bit, int k, i64 w, i64 count) {
     alignas(64) u64 square[64];
+    for (i64 i = 0; i < count; ++i) {
+        const i64 at = 64 * (w + i), left = n - at < 64 ? n - at : 64;
+        for (i64 e = 0; e < left; ++e) square[e] = x[at + e];
+        for (i64 e = left; e < 64; ++e) square[e] = 0;
+        transpose64(square);
+        for (int j = 0; j < k; ++j) lines[j][i] = square[first_bit + j];
+    }
+}
+
+DEVICE i64 words_left(i64 w, i64 last) { return last - w < WORDS ? last - w : WORDS; }
+
+void to_planes(u64* planes, const u64* x, i64 n, int k, int first_bit, i64 width, i64 first, i64 last) {
     alignas(64) u64 lines[64][WORDS];
     for (i64 w = first; w < last; w += WORDS) {
-        const i64 count = last - w < WORDS ? last - w : WORDS;
-        for (i64 i = 0; i < count; ++i) {
-            const i64 at = 64 * (w + i), left = n - at < 64 ? n - at : 64;
-            for (i64 e = 0; e < left; ++e) square[e] = x[at + e];
-            for (i64 e = left; e < 64; ++e) square[e] = 0;
-            transpose64(square);
-            for (int j = 0; j < k; ++j) lines[j][i] = square[first_bit + j];
-        }
+        const i64 count = words_left(w, last);
+        gather_lines(lines, x, n, first_bit, k, w, count);
         for (int j = 0; j < k; ++j) {
             u64* line = planes + j * width + w;
             if (count == WORDS) for (i64 i = 0; i < WORDS; ++i) line[i] = lines[j][i];
@@ -108,5 +115,76 @@ void from_planes(u64* x, const u64* planes, i64 n, int k, i64 width, i64 first, 
             const i64 at = 64 * (w + i), left = n - at < 64 ? n - at : 64;
             for (i64 e = 0; e < left; ++e) x[at + e] = square[e];
         }
+    }
+}
+
+// Eight words of a plane as one value; the compiler cuts it to what the instruction set has. Every function that takes
+// one is inlined, so how one would be passed does not matter.
+#pragma GCC diagnostic ignored "-Wpsabi"
+typedef u64 Line __attribute__((vector_size(8 * WORDS)));
+
+DEVICE Line load_line(const u64* from, i64 count) {
+    Line line = {};
+    if (count == WORDS) __builtin_memcpy(&line, from, sizeof line);
+    else __builtin_memcpy(&line, from, count * sizeof *from);
+    return line;
+}
+
+DEVICE void xor_line(u64* onto, const Line& line, i64 count) {
+    const Line sum = load_line(onto, count) ^ line;
+    if (count == WORDS) __builtin_memcpy(onto, &sum, sizeof sum);
+    else __builtin_memcpy(onto, &sum, count * sizeof *onto);
+}
+
+constexpr int BLOCK = 4, PRODUCTS = (1 << BLOCK) - 1;   // bits of a carry block, and products of a whole one
+
+// f(constant B) for each block of the low `bits` bits: blocks of four, and what is left.
+template <class F> DEVICE void each_block(int bits, F f) {
+    for (int b = 0; b * BLOCK < bits; ++b) switch (bits - b * BLOCK) {
+        case 1: f(b, std::integral_constant<int, 1>()); break;
+        case 2: f(b, std::integral_constant<int, 2>()); break;
+        case 3: f(b, std::integral_constant<int, 3>()); break;
+        default: f(b, std::integral_constant<int, BLOCK>());
+    }
+}
+
+// Onto `out`: the products of each block of the low `bits` bits; onto top: bit `bits`. What belongs to the same eight
+// words lies together, row by row, so that a pass over hundreds of planes walks through memory in order.
+void block_products(u64* out, u64* top, const u64* x, i64 n, int bits, i64 rows, i64 first, i64 last) {
+    alignas(64) u64 lines[64][WORDS];
+    for (i64 w = first; w < last; w += WORDS) {
+        const i64 count = words_left(w, last);
+        gather_lines(lines, x, n, 0, bits + 1, w, count);
+        each_block(bits, [&](int b, auto size) {
+            constexpr int B = decltype(size)::value;
+            Line t[B], products[(1 << B) - 1];
+            for (int k = 0; k < B; ++k) t[k] = load_line(lines[b * BLOCK + k], WORDS);
+            products_of_subsets<B>(products, t);
+            u64* row = out + rows * w + b * PRODUCTS * count;
+            for (int m = 0; m < (1 << B) - 1; ++m) xor_line(row + m * count, products[m], count);
+        });
+        xor_line(top + w, load_line(lines[bits], WORDS), count);
+    }
+}
+
+// Onto g and p: the carry out of each block and, of all but the lowest, whether one passes through, from the shared
+// products of one addend and the other addend x; `whole` adds what depends on x alone. Onto top: bit `bits` of x.
+void block_carries(u64* g, u64* p, u64* top, const u64* shared, const u64* x, i64 n, int bits, bool whole, i64 rows,
+                   i64 width, i64 first, i64 last) {
+    alignas(64) u64 lines[64][WORDS];
+    for (i64 w = first; w < last; w += WORDS) {
+        const i64 count = words_left(w, last);
+        gather_lines(lines, x, n, 0, bits + 1, w, count);
+        each_block(bits, [&](int b, auto size) {
+            constexpr int B = decltype(size)::value;
+            Line s[B], products[(1 << B) - 1], carry, through, all;
+            for (int k = 0; k < B; ++k) s[k] = load_line(lines[b * BLOCK + k], WORDS);
+            const u64* row = shared + rows * w + b * PRODUCTS * count;
+            for (int m = 0; m < (1 << B) - 1; ++m) products[m] = load_line(row + m * count, count);
+            carry_of_block<B>(&carry, &through, &all, products, s);
+            xor_line(g + b * width + w, carry, count);
+            if (b) xor_line(p + (b - 1) * width + w, whole ? through ^ all : through, count);
+        });
+        xor_line(top + w, load_line(lines[bits], WORDS), count);
     }
 }

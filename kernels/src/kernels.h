@@ -1,6 +1,8 @@
 // Everything one instruction set compiles: included once by each isa_*.cpp, which says which set and how wide.
 #include "table.h"
 
+#include <type_traits>
+
 #if LANE_BYTES
 #include <immintrin.h>
 #endif
@@ -23,7 +25,8 @@ const Table* JOIN(table_, ISA)() {
          Tile<u64>::VECTORS * Lane<u64>::COUNT},
         {ring_add<u32>, ring_cross<u32>, product<u32>, scratch_bytes<u32>(), Tile<u32>::ROWS,
          Tile<u32>::VECTORS * Lane<u32>::COUNT},
-        truncation_public, truncation_private, select_term, conj, carry_step, to_planes, from_planes, chacha20,
+        truncation_public, truncation_private, select_term, conj, carry_step, to_planes, from_planes,
+        block_products, block_carries, chacha20,
     };
     return &table;
 }

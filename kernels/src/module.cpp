@@ -188,6 +188,36 @@ void from_planes(py::array x, const py::array& planes) {
     threads::ranges(width, LEAST / 64, 8, [&](i64 i, i64 j) { table().from_planes(to, from, n, k, width, i, j); });
 }
 
+// Products for a carry over `bits` bits: 15 of each block of four, fewer of what is left.
+i64 product_rows(i64 bits) { return 15 * (bits / 4) + (1 << bits % 4) - 1; }
+
+void block_products(py::array out, py::array top, const py::array& x, int bits) {
+    const i64 n = x.size(), width = (n + 63) / 64;
+    need(bits >= 1 && bits <= 63, "a carry passes 1 to 63 bits");
+    const i64 rows = product_rows(bits);
+    need(out.size() == rows * width && top.size() == width, "block_products: shapes do not fit");
+    u64 *to = words(out), *highest = words(top);
+    const u64* from = words(x, n);
+    py::gil_scoped_release release;
+    threads::ranges(width, LEAST / 64, 8,
+                    [&](i64 i, i64 j) { table().block_products(to, highest, from, n, bits, rows, i, j); });
+}
+
+void block_carries(py::array g, py::array p, py::array top, const py::array& shared, const py::array& x, int bits,
+                   bool whole) {
+    const i64 n = x.size(), width = (n + 63) / 64, blocks = (bits + 3) / 4;
+    need(bits >= 1 && bits <= 63, "a carry passes 1 to 63 bits");
+    const i64 rows = product_rows(bits);
+    need(g.size() == blocks * width && p.size() == (blocks - 1) * width && top.size() == width,
+         "block_carries: shapes do not fit");
+    u64 *carry = words(g), *through = words(p), *highest = words(top);
+    const u64 *products = words(shared, rows * width), *from = words(x, n);
+    py::gil_scoped_release release;
+    threads::ranges(width, LEAST / 64, 8, [&](i64 i, i64 j) {
+        table().block_carries(carry, through, highest, products, from, n, bits, whole, rows, width, i, j);
+    });
+}
+
 // ---- streams ------------------------------------------------------------------------------------------------------
 
 void chacha20(int mode, py::array out, const py::bytes& key_a, const py::bytes& key_b, const py::bytes& nonce) {
@@ -271,6 +301,8 @@ PYBIND11_MODULE(_native, m) {
     m.def("select_term", &select_term);
     m.def("conj_to", &conj_to);
     m.def("carry_step", &carry_step);
+    m.def("block_products", &block_products);
+    m.def("block_carries", &block_carries);
     m.def("to_planes", &to_planes);
     m.def("from_planes", &from_planes);
     m.def("chacha20", &chacha20);

@@ -24,6 +24,47 @@ KERNEL carry_both_u64(u64* g_out, u64* p_out, const u64* g0, const u64* g1, cons
     }
 }
 
+// The carry out of B bits of t + s is a polynomial over GF(2): a sum over the subsets M of these bits of
+// (product of t over M) * c_M(s), since G_k = s_k G_(k-1) + t_k (s_k + G_(k-1)). So is the product of all t_k + s_k,
+// with d_M(s) the product of s outside M. Both cost one layer of ANDs between who knows the products of t and who
+// knows s. L is a word or a vector of words; subsets are numbered by their bits.
+
+// products[M - 1] for M = 1 .. 2^B - 1.
+template <int B, class L> DEVICE void products_of_subsets(L* products, const L* t) {
+#pragma GCC unroll 4
+    for (int k = 0; k < B; ++k) {
+        const int bit = 1 << k;
+        products[bit - 1] = t[k];
+#pragma GCC unroll 8
+        for (int m = 1; m < bit; ++m) products[(m | bit) - 1] = products[m - 1] & t[k];
+    }
+}
+
+// Sums over M > 0 of shared[M - 1] & c_M(s) and & d_M(s); `all` is d_0, the product of all s.
+template <int B, class L> DEVICE void carry_of_block(L* g, L* p, L* all, const L* shared, const L* s) {
+    L c[1 << B], d[1 << B];
+    c[0] = s[0] ^ s[0];
+    d[0] = ~c[0];
+#pragma GCC unroll 4
+    for (int k = 0; k < B; ++k) {
+        const int bit = 1 << k;
+#pragma GCC unroll 8
+        for (int m = 0; m < bit; ++m) {
+            c[m | bit] = m ? c[m] : s[k];
+            d[m | bit] = d[m];
+            c[m] &= s[k];
+            d[m] &= s[k];
+        }
+    }
+    L carry = c[0] ^ c[0], through = carry;
+#pragma GCC unroll 16
+    for (int m = 1; m < 1 << B; ++m) {
+        carry ^= shared[m - 1] & c[m];
+        through ^= shared[m - 1] & d[m];
+    }
+    *g = carry, *p = through, *all = d[0];
+}
+
 // Swap, at one scale, the off-diagonal squares of a 64 x 64 bit matrix (Warren, Hacker's Delight, 7-3).
 template <int HALF> DEVICE void swap_squares(u64* a, u64 low) {
     for (int block = 0; block < 64; block += 2 * HALF)

@@ -47,6 +47,9 @@ struct Table {
     // Words first .. last - 1 of each plane; n elements in all.
     void (*to_planes)(u64* planes, const u64* x, i64 n, int k, int first_bit, i64 width, i64 first, i64 last);
     void (*from_planes)(u64* x, const u64* planes, i64 n, int k, i64 width, i64 first, i64 last);
+    void (*block_products)(u64* out, u64* top, const u64* x, i64 n, int bits, i64 rows, i64 first, i64 last);
+    void (*block_carries)(u64* g, u64* p, u64* top, const u64* shared, const u64* x, i64 n, int bits, bool whole,
+                          i64 rows, i64 width, i64 first, i64 last);
     // From block `counter` on; word_bytes matters to the additive modes only.
     void (*chacha20)(Stream mode, int word_bytes, u8* out, const u32* key_a, const u32* key_b,
                      const u32* nonce, u32 counter, i64 bytes);

@@ -32,6 +32,10 @@ WORDS: dict[str, Word] = {
     "bits": lambda p, x, y, b: p.bits(x),
     "bit_to_ring": lambda p, x, y, b: p.bit_to_ring(b),
     "select": lambda p, x, y, b: p.select(b, x),
+    "positive_part": lambda p, x, y, b: p.positive_part(x),
+    "truncated_positive_part": lambda p, x, y, b: p.truncated_positive_part(
+        *p.product(multiply, (x, y)), fraction=16
+    ),
     "equal_zero": lambda p, x, y, b: p.equal_zero(x),
 }
 

@@ -10,14 +10,12 @@ from protocols.secret import SecretArray, SecretBits, stack
 def relu(x: SecretArray[Share]) -> SecretArray[Share]:
     """max(x, 0), exactly, for |x| < 2^(width - 1) in ring elements.
 
-    The result remembers where x, and so it, is above zero, which is what its gradient needs.
+    The result remembers where x, and so it, is above zero, which is what its gradient needs. Of a
+    product that is not truncated yet, both are done at once.
 
-    Cost under rep3: 10 rounds and 36 bytes a party for each element at width 64, 23 at width 32.
+    Cost under rep3: 7 rounds and 26 bytes a party for each element at width 64, 18 at width 32.
     """
-    positive = x.positive()
-    y = positive.select(x)
-    y.memo["positive"] = positive
-    return y
+    return x.positive_part()
 
 
 def leaky_relu(x: SecretArray[Share], slope: float) -> SecretArray[Share]:
@@ -25,10 +23,10 @@ def leaky_relu(x: SecretArray[Share], slope: float) -> SecretArray[Share]:
 
     Cost: `relu` and one truncation.
     """
-    positive, low = x.positive(), x * slope
-    y = positive.select(x - low) + low
+    positive = x.positive_part()
+    y = positive + (x - positive) * slope
     if slope >= 0:  # else where x is negative the result is positive, too
-        y.memo["positive"] = positive
+        y.memo["positive"] = x.positive()
     return y
 
 
@@ -53,7 +51,7 @@ def minimum(x: SecretArray[Share], y: SecretArray[Share]) -> SecretArray[Share]:
 
 def absolute(x: SecretArray[Share]) -> SecretArray[Share]:
     """|x|. Exact. Cost: `relu`."""
-    lost = x.negative().select(x)
+    lost = -(-x).positive_part()
     return x - lost - lost
 
 

@@ -49,10 +49,9 @@ def tournament(x: SecretArray[Share]) -> tuple[SecretArray[Share], Tournament[Sh
     while (n := x.shape[0]) > 1:
         h = n // 2
         first, second, idle = x[0 : 2 * h : 2], x[1 : 2 * h : 2], x[2 * h :]
-        difference = first - second
-        first_won = ~difference.negative()
-        levels.append(first_won)
-        x = concatenate([first_won.select(difference) + second, idle])
+        beyond = (second - first).positive_part()
+        levels.append(~beyond.positive())
+        x = concatenate([first + beyond, idle])
     return x[0], Tournament(entrants, tuple(levels))
 
 

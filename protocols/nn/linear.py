@@ -19,16 +19,22 @@ from protocols.nn.pointwise import Number, scaled
 from protocols.nn.reduction import axes_of
 from protocols.nn.shape import move
 from protocols.nn.tensor import implements
-from protocols.secret import FRACTION, SecretArray
+from protocols.secret import FRACTION, SecretArray, pending_product
 
 
 def apply(f: Bilinear, x: Number, y: Number) -> Number:
-    """f(x, y), where either may be public. A gradient's additional bits end here."""
+    """f(x, y), where either may be public. A gradient's additional bits end here.
+
+    Of two secrets at the ordinary scale it is pending: what is added comes before the truncation,
+    and a ReLU shares its opening.
+    """
     if not isinstance(x, SecretArray):
         x, y, f = y, x, _swapped(f)
     if not isinstance(x, SecretArray):
         raise UsageError(f"{f.name} of two public arrays reached the secret operators")
     finest = max(x.fraction, y.fraction) if isinstance(y, SecretArray) else x.fraction
+    if isinstance(y, SecretArray) and finest == FRACTION:
+        return pending_product(f, x, y)
     return x.bilinear(f, y, fraction=FRACTION if finest > FRACTION else None)
 
 

@@ -4,6 +4,7 @@ In reading order:
 
     factors     the form of a real; a public factor as ring elements
     array       `SecretArray`, `SecretBits`, and what joins, aligns and multiplies arrays
+    pending     `pending_product`: one that is truncated when it is known what follows
 """
 
 from protocols.secret.array import (
@@ -16,6 +17,7 @@ from protocols.secret.array import (
     stack,
 )
 from protocols.secret.factors import FORM, FRACTION, Public
+from protocols.secret.pending import pending_product
 
 __all__ = [
     "FORM",
@@ -26,6 +28,7 @@ __all__ = [
     "align",
     "concatenate",
     "constant",
+    "pending_product",
     "products",
     "stack",
 ]

@@ -226,7 +226,7 @@ class SecretArray(Generic[Share]):
     ) -> SecretArray[Share]:
         if not self.ndim and not np.ndim(public):
             return self.reshape(1)._public_product(f, public, fraction).reshape()
-        _check(f, self.shape, np.shape(public))
+        check(f, self.shape, np.shape(public))
         parts = [self._scaled_product(f, *part, fraction) for part in significant(public)]
         return sum(parts[1:], parts[0])
 
@@ -266,6 +266,22 @@ class SecretArray(Generic[Share]):
             self.memo["negative"] = SecretBits(self.protocol, self.protocol.sign_bit(self.share))
         kept: SecretBits[Share] = self.memo["negative"]
         return kept
+
+    def positive_part(self) -> SecretArray[Share]:
+        """max(x, 0), which remembers where x, and so it, is above zero.
+
+        Cost: `positive_part` of the protocol; one `select` where the sign is known already.
+        """
+        if "positive" in self.memo:
+            chosen: SecretArray[Share] = self.positive().select(self)
+            chosen.memo["positive"] = self.positive()
+            return chosen
+        return self._with_sign(*self.protocol.positive_part(self.share))
+
+    def _with_sign(self, bits: Bits[Share], part: Share) -> SecretArray[Share]:
+        made = SecretArray(self.protocol, part, self.fraction)
+        made.memo["positive"] = self.memo["positive"] = SecretBits(self.protocol, bits)
+        return made
 
     def __lt__(  # type: ignore[misc]  # a reflected comparison gives the same
         self, other: SecretArray[Share] | Public
@@ -416,7 +432,7 @@ def products(
             both have costs no truncation, and keeps small results exact.
     """
     for x, y in pairs:
-        _check(f, x.shape, y.shape)
+        check(f, x.shape, y.shape)
     if not any(x.ndim or y.ndim for x, y in pairs):
         rows = [(x.reshape(1), y.reshape(1)) for x, y in pairs]
         return [z.reshape() for z in products(f, *rows, fraction=fraction)]
@@ -434,7 +450,8 @@ def products(
     return made if fraction is None else [z.finer(fraction) for z in made]
 
 
-def _check(f: Bilinear, x: Shape, y: Shape) -> None:
+def check(f: Bilinear, x: Shape, y: Shape) -> None:
+    """Raise ShapeMismatch unless the shapes go together."""
     try:
         f.shape(x, y)
     except ValueError as error:

@@ -5,13 +5,13 @@ import subprocess
 
 import pytest
 
-from benchmarks.__main__ import format_row, main
+from benchmarks.__main__ import main
 from benchmarks.cases import CASES
 from benchmarks.peers.beside import PEERS, SHARED, Row, as_json
 from benchmarks.peers.beside import format_row as format_beside
 from benchmarks.peers.chart import draw
 from benchmarks.roofline import Machine, floor_seconds, measure
-from benchmarks.runner import run
+from benchmarks.runner import format_row, run
 from mpc.launch import mpirun, run_parties
 
 MACHINE = Machine("a CPU", 2, "avx512", 18.0, 5.0, 3.0, 20.0)

@@ -91,6 +91,77 @@ def test_three_parties_carry_steps_add_up_to_integer_addition(machine, n, k, see
     assert np.array_equal(carry, ((x & low) + (y & low)) >> np.uint64(k - 1) & np.uint64(1))
 
 
+CARRIES = st.one_of(st.integers(1, 9), st.sampled_from([31, 32, 47, 62, 63]))
+
+
+@some
+@given(n=COUNTS, low=CARRIES, seed=SEEDS, layout=LAYOUTS)
+def test_block_products_agree_with_their_definition(machine, n, low, seed, layout):
+    words = Words(seed)
+    x, out, top = (
+        words(n, layout=layout),
+        words(bits.product_words(low, n)),
+        words(1, bits.words(n)),
+    )
+    products, above = reference.block_products(x, low)
+    expected = out ^ products, top ^ above
+    bits.block_products(out, top, x, low)
+    assert np.array_equal(out, expected[0])
+    assert np.array_equal(top, expected[1])
+
+
+@some
+@given(n=COUNTS, low=CARRIES, seed=SEEDS, layout=LAYOUTS)
+def test_both_holders_of_the_products_find_the_carries_of_the_blocks(machine, n, low, seed, layout):
+    """Whatever the shares, the two parts add up to the carries, as adding bit by bit finds them."""
+    words, width, blocks = Words(seed), bits.words(n), -(-low // 4)
+    t, x = words(n), words(n, layout=layout)
+    products, _ = reference.block_products(t, low)
+    mask = words(len(products))
+    g, p, top = words(blocks, width), words(blocks - 1, width), words(1, width)
+    carries, through = reference.block_carries(t, x, low)
+    expected = g ^ carries, p ^ through, top ^ bits.to_planes(x, 1, low)
+    bits.block_carries(g, p, top, products ^ mask, x, low, whole=True)
+    bits.block_carries(g, p, np.zeros_like(top), mask, x, low, whole=False)
+    for part, whole in zip((g, p, top), expected, strict=True):
+        assert np.array_equal(part, whole)
+
+
+@some
+@given(n=st.integers(1, 300), low=CARRIES, seed=SEEDS)
+def test_the_carries_of_the_blocks_are_those_of_integer_addition(n, low, seed):
+    words = Words(seed)
+    t, x = words(n), words(n)
+    carries, through = reference.block_carries(t, x, low)
+    carry = carries[0]
+    for g, p in zip(carries[1:], through, strict=True):
+        carry = g ^ (p & carry)
+    kept = np.uint64(2**low - 1)
+    total = ((t & kept) + (x & kept)) >> np.uint64(low) & np.uint64(1)
+    assert np.array_equal(bits.from_planes(carry[None], n), total)
+
+
+def test_products_and_carries_that_do_not_fit_raise():
+    words = Words(0)
+    x, top = words(70), words(1, 2)
+    out, g, p = words(bits.product_words(7, 70)), words(2, 2), words(1, 2)
+    for low in (0, 64):
+        with pytest.raises(ValueError, match="a carry passes 1 to 63 bits"):
+            bits.block_products(out, top, x, low)
+        with pytest.raises(ValueError, match="a carry passes 1 to 63 bits"):
+            bits.block_carries(g, p, top, out, x, low, whole=True)
+    with pytest.raises(ValueError, match="out has shape"):
+        bits.block_products(out[1:], top, x, 7)
+    with pytest.raises(ValueError, match="top has shape"):
+        bits.block_products(out, top[:, :1], x, 7)
+    with pytest.raises(ValueError, match="shared has shape"):
+        bits.block_carries(g, p, top, out[1:], x, 7, whole=True)
+    with pytest.raises(ValueError, match="p has shape"):
+        bits.block_carries(g, g, top, out, x, 7, whole=True)
+    with pytest.raises(TypeError):
+        bits.block_products(out, top, x.astype(np.uint32), 7)
+
+
 def test_shapes_and_ranges_that_do_not_fit_raise():
     words = Words(0)
     with pytest.raises(ValueError, match="a word has no bits"):

@@ -13,9 +13,9 @@ from tests.mpi.body import FIXED_SEEDS, Recorder, transcript
 
 # SHA-256 of what each rank sends, with the receiver, step and length of every array.
 RECORDED = [
-    "266f5ce61f1adc5ecee4c4ddbbaedaf7d7c669e1e8a1a4112aa33794933569a9",
-    "1045e936f7ceaa5e17ca0c9466eaa5c98310c8e115dac281dd32a5517bf85669",
-    "fecfb30f8083a9a80037d4346f7b9ce8e4c7ebea086970e7c518067cf9fd7ae0",
+    "11ca75ee9f2606bd813af8d9b185c2e75cbba2de6112f3e6753d7a63de020b19",
+    "46662576e1a5566d1207e0c2ec6ad62f5e8cb5487b617a5a68c36bce4ef4be87",
+    "8712e51d5d7de6a4794da0ec2deadf10b22b73a9ddf53a938ae015aaf99db187",
 ]
 
 
@@ -27,7 +27,7 @@ def test_a_refactor_does_not_change_a_byte_that_is_sent():
 def test_all_parties_open_the_same_and_it_is_right():
     opened = [opened for _, opened in run_parties(3, transcript, seeds=FIXED_SEEDS)]
     assert opened[0] == opened[1] == opened[2]
-    product, grid, third, chosen, negative = (
+    product, grid, third, chosen, negative, rectified = (
         np.array(v, np.uint64).view(np.int64) for v in opened[0]
     )
     x = np.arange(-60, 60)  # the first input; the second is three times as much
@@ -36,6 +36,9 @@ def test_all_parties_open_the_same_and_it_is_right():
     assert np.all(third - 3 * x <= one_step) and np.all(third >= 3 * x)
     assert np.array_equal(grid, x.reshape(12, 10) @ (3 * x).reshape(12, 10).T << 32)
     assert np.array_equal(negative, x < 0)
+    assert np.all(rectified - (3 * x * x << 16) <= one_step) and np.all(
+        rectified >= 3 * x * x << 16
+    )
     assert np.array_equal(chosen, np.where(x < 0, 3 * x << 16, 0))
 
 

@@ -280,7 +280,8 @@ def transcript(party):
     (third,) = p.truncate(y, fraction=16)
     negative = p.sign_bit(x)
     chosen, ring_bits = p.select(negative, y), p.bit_to_ring(negative)
-    opened = p.open(product, grid, third, chosen, ring_bits, reason="a test")
+    _, _, rectified = p.truncated_positive_part(*p.product(multiply, (x, y)), fraction=16)
+    opened = p.open(product, grid, third, chosen, ring_bits, rectified, reason="a test")
     (to_two,) = p.open(x, reason="a test", to=2)
     assert (to_two is None) == (party.rank != 2)
     return recorder.sha.hexdigest(), [v.tolist() for v in opened]

@@ -321,6 +321,84 @@ def test_select_keeps_what_is_chosen_and_zeroes_the_rest(seed, shape):
         assert np.array_equal(found, np.where(signed(y) < 0, x, np.uint64(0)))
 
 
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_positive_part_is_the_value_where_it_is_above_zero(width):
+    x = draw_words(width, (9, 15), width)
+    x[::2, ::3] = 0
+
+    def program(p, x):
+        positive, part = p.positive_part(x)
+        return [p.bit_to_ring(positive), part]
+
+    found = same(lambda p, x: [*program(p, x), *program(p, x), *program(p, x)], x, width=width)
+    for above, part in zip(found[::2], found[1::2], strict=True):
+        assert np.array_equal(above, signed(x) > 0)
+        assert np.array_equal(signed(part), np.maximum(signed(x), 0))
+
+
+@pytest.mark.parametrize(
+    "width, fraction", [(64, 16), (40, 16), (32, 16), (20, 1), (9, 33), (3, 2)]
+)
+def test_a_truncated_positive_part_has_the_sign_of_what_was_truncated(width, fraction):
+    bits = min(width + fraction, 62)
+    z = draw_words(width, (7, 20), bits)
+    z[::2, ::3] = 0
+    one = np.ones(z.shape, np.uint64)
+
+    def program(party):
+        p = Clear(None) if party is None else Rep3Protocol(party, width=width)
+        first = party is None or party.rank == 0
+        x, y = (p.input(v if first else None, z.shape, 0) for v in (z, one))
+        made = []
+        for _ in range(3):
+            (product,) = p.product(multiply, (x, y))
+            truncated, positive, part = p.truncated_positive_part(product, fraction=fraction)
+            made += [truncated, p.bit_to_ring(positive), part]
+        return made
+
+    parts = run_parties(3, program)
+    found = [joined([of_party[i] for of_party in parts]) for i in range(9)]
+    clear = [share.value for share in program(None)]
+    floor = signed(z) >> fraction
+    for i in range(0, 9, 3):
+        truncated, positive, part = found[i : i + 3]
+        assert set((signed(truncated) - floor).reshape(-1)) <= {0, 1}
+        assert np.array_equal(positive, signed(z) > 0)
+        assert np.array_equal(part, np.where(signed(z) > 0, truncated, np.uint64(0)))
+        # The clear interpreter looks at the sign after rounding: apart by what rounds to nothing.
+        assert np.all(np.abs(signed(clear[i + 2]) - signed(part)) <= 1)
+
+
+@some
+@given(SEEDS, SHAPES)
+def test_a_sum_of_products_is_truncated_once(seed, shape):
+    x, y = (draw_words(seed + i, shape, 30) for i in range(2))
+
+    def program(p, x, y):
+        (product,) = p.product(multiply, (x, y))
+        total = product.map(lambda v, w: v - w, p.summand(y))
+        return [*p.truncate_summands(product, fraction=9), *p.truncate_summands(total, fraction=9)]
+
+    of_product, of_total = at_three(program, x, y)
+    exact = signed(x) * signed(y)
+    assert set((signed(of_product) - (exact >> 9)).reshape(-1)) <= {0, 1}
+    assert set((signed(of_total) - ((exact - signed(y)) >> 9)).reshape(-1)) <= {0, 1}
+
+
+def test_chunks_of_a_large_array_are_put_together_again(monkeypatch):
+    monkeypatch.setattr("protocols.rep3.signs.CHUNK", 128)
+    x = draw_words(1, (5, 77))
+
+    def program(p, x):
+        positive, part = p.positive_part(x)
+        return [p.sign_bit(x), p.bit_to_ring(positive), part]
+
+    negative, above, part = at_three(program, x)
+    assert np.array_equal(negative.reshape(x.shape), signed(x) < 0)
+    assert np.array_equal(above, signed(x) > 0)
+    assert np.array_equal(signed(part), np.maximum(signed(x), 0))
+
+
 @some
 @given(SEEDS, SHAPES, st.integers(1, 9))
 def test_bits_become_ring_elements_with_a_leading_axis_if_there_are_several(seed, shape, planes):

@@ -14,23 +14,32 @@ from mpc.launch import run_parties
 from protocols import functions
 from protocols.functions import compare, extremes
 from protocols.rep3 import Rep3Protocol
-from protocols.secret import FRACTION, SecretArray, products
+from protocols.secret import FRACTION, SecretArray, pending_product, products
 
 N = 384  # elements; halves and thirds are multiples of 64, so that no plane is padded
 
 
-def merges(width):
+def merges(pairs):
     """Bits a party for the levels of the carry tree, and how many levels there are."""
-    bits, levels, m = 0, 0, width - 1
+    bits, levels, m = 0, 0, pairs
     while m > 1:
         bits, levels, m = bits + 2 * (m // 2) - 1, levels + 1, (m + 1) // 2
     return bits, levels
 
 
 def sign(width):
-    """Rounds and bytes of a sign: addends, generate bits, and the tree."""
-    bits, levels = merges(width)
-    return levels + 2, width / 8 + 3 * (width - 1 + bits) / 8
+    """Rounds and bytes of a sign: products of blocks and the top bit, carries, and the tree."""
+    low = width - 1
+    products, blocks = 15 * (low // 4) + 2 ** (low % 4) - 1, -(-low // 4)
+    bits, levels = merges(blocks)
+    return 2 + levels, (products + 1) / 8 + 2 * (2 * blocks - 1) / 8 + 3 * bits / 8
+
+
+def positive_part(width):
+    """As a sign and a choice, but its last AND is opened: four bits in place of three and two."""
+    rounds, size = sign(width)
+    ands = 3 / 8 if width > 5 else 0  # five bits and fewer have one block, and no AND
+    return rounds + 2 - (width > 5), size - ands + 4 / 8 + 4 * 8
 
 
 SELECT, TO_RING = (2, 4 * 8 + 2 / 8), (2, 3 * 8 + 2 / 8)
@@ -44,7 +53,7 @@ def times(count, cost):
     return cost[0], count * cost[1]
 
 
-RELU = added(sign(64), SELECT)
+RELU = positive_part(64)
 TRUNCATION = 2, 42
 
 
@@ -68,6 +77,14 @@ def of_bits(word):
 
 def of_array(function):
     return lambda p, x, _turn: lambda: function(SecretArray(p, x, FRACTION))
+
+
+def after_product(function):
+    return lambda p, x, _turn: (
+        lambda: function(
+            pending_product(multiply, SecretArray(p, x, FRACTION), SecretArray(p, x, FRACTION))
+        )
+    )
 
 
 def chosen(p, x, _turn):
@@ -159,7 +176,14 @@ COSTS = {
     "bits": (of_share(lambda p, x: p.bits(x)), 64, 8, 8 + 3 * 63 / 8 + 6 * 3 * 62 / 8),
     # Functions of one comparison and one choice.
     "relu": (of_array(functions.relu), 64, *RELU),
-    "relu of 32 bits": (of_array(functions.relu), 32, *added(sign(32), SELECT)),
+    "relu of 32 bits": (of_array(functions.relu), 32, *positive_part(32)),
+    "relu of 5 bits": (of_array(functions.relu), 5, *positive_part(5)),
+    "relu after a product": (after_product(functions.relu), 64, RELU[0], RELU[1] + 58),
+    "relu of 32 bits after a product": (
+        after_product(functions.relu),
+        *(32, positive_part(48)[0], positive_part(48)[1] + 58),
+    ),
+    "a product, and what is added to it": (after_product(lambda z: (z + z - 1).share), 64, 2, 58),
     "leaky_relu": (of_array(lambda x: functions.leaky_relu(x, 0.6)), 64, *added(RELU, TRUNCATION)),
     "maximum": (of_array(lambda x: functions.maximum(x, -x)), 64, *RELU),
     "minimum": (of_array(lambda x: functions.minimum(x, -x)), 64, *RELU),
@@ -253,9 +277,15 @@ def test_the_declared_cost_is_what_the_wire_saw(name):
         (Rep3Protocol.merge, "1 round; 2·(m // 2) - 1 bits a party"),
         (Rep3Protocol.select, "10.8 bytes a party"),
         (Rep3Protocol.bit_to_ring, "8.1 bytes a party"),
+        (Rep3Protocol.truncate_summands, "2 rounds; 58 bytes for each value in all"),
+        (Rep3Protocol.sign_bit, "6 rounds and 15.5 bytes a party on average"),
+        (Rep3Protocol.sign_bit, "5 rounds and 7.3 bytes at width 32"),
+        (Rep3Protocol.positive_part, "7 rounds and 26.2 bytes a party on average"),
+        (Rep3Protocol.positive_part, "6 rounds and 18.0 bytes at width 32"),
+        (Rep3Protocol.truncated_positive_part, "7 rounds and 45.6 bytes a party on average"),
         (
             functions.relu,
-            "10 rounds and 36 bytes a party for each element at width 64, 23 at width 32",
+            "7 rounds and 26 bytes a party for each element at width 64, 18 at width 32",
         ),
     ],
 )
@@ -266,8 +296,11 @@ def test_the_docstrings_quote_these_costs(word, said):
 def test_the_quoted_numbers_are_those_of_the_table():
     assert round(SELECT[1] / 3, 1) == 10.8
     assert round(TO_RING[1] / 3, 1) == 8.1
-    assert RELU[0] == 10 and round(RELU[1] / 3) == 36
-    assert round(added(sign(32), SELECT)[1] / 3) == 23
+    assert RELU[0] == 7 and round(RELU[1] / 3, 1) == 26.2
+    assert positive_part(32)[0] == 6 and round(positive_part(32)[1] / 3, 1) == 18.0
+    assert sign(64)[0] == 6 and round(sign(64)[1] / 3, 1) == 15.5
+    assert sign(32)[0] == 5 and round(sign(32)[1] / 3, 1) == 7.3
+    assert round((RELU[1] + 58) / 3, 1) == 45.6
 
 
 def test_a_session_starts_with_one_round_of_96_bytes_a_party():
@@ -276,6 +309,14 @@ def test_a_session_starts_with_one_round_of_96_bytes_a_party():
         return party.meter.total.rounds, party.meter.total.sent_bytes
 
     assert set(run_parties(3, program)) == {(1, 96)}
+
+
+def test_a_large_array_takes_the_rounds_of_its_chunks_and_no_more_bytes(monkeypatch):
+    monkeypatch.setattr("protocols.rep3.signs.CHUNK", 128)
+    metered_in_chunks = metered(of_array(functions.relu), 64)
+    for calls in zip(*metered_in_chunks, strict=True):
+        assert {rounds for rounds, _ in calls} == {3 * RELU[0]}
+        assert sum(sent for _, sent in calls) == RELU[1] * N
 
 
 def test_a_sign_that_was_asked_for_twice_is_found_once():

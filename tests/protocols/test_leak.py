@@ -49,6 +49,17 @@ def every_word(p, x, y):
         results += [*p.truncate(x, y, fraction=13), *p.truncate(x, fraction=40)]
         sign = p.sign_bit(x)
         results += [p.select(sign, y), p.bit_to_ring(sign)]
+        positive, part = p.positive_part(x)
+        results += [p.bit_to_ring(positive), part]
+        (product,) = p.product(multiply, (x, y))
+        total = product.map(np.add, p.summand(y))
+        whole, positive, part = p.truncated_positive_part(total, fraction=16)
+        results += [
+            *p.truncate_summands(product, fraction=16),
+            whole,
+            p.bit_to_ring(positive),
+            part,
+        ]
         low = p.bits(y).map(lambda planes: planes[:3])
         above = p.any_above(p.conj(low, p.invert(low)))
         results += [p.bit_to_ring(above), p.bit_to_ring(p.equal_zero(y))]
@@ -106,12 +117,16 @@ def bound(found, runs=RUNS, scale=2.0):
 
 
 def pairs(views, rank):
-    """Bits of received words less, and xor, what the party holds and what else it received."""
+    """Bits of received words less, and xor, what the party holds and what else it received.
+
+    Of packed bits the first word of each array is looked at.
+    """
     sums = None
     for run in views:
         _, heard, held, _ = run[rank]
         words = np.array([a for a in heard if a.shape == X.shape and a.dtype == np.uint64])
-        planes = np.array([a[:1] for a in heard if a.ndim == 2 and a.shape[1] == 1])[:, 0, :]
+        narrow = [a.reshape(-1)[:1] for a in heard if a.shape != X.shape and a.dtype == np.uint64]
+        planes = np.array(narrow)
         known = np.array([*held, held[0] + held[1], held[2] + held[3]])
         one, other = np.triu_indices(len(words), 1)
         a, b = np.triu_indices(len(planes), 1)
@@ -230,6 +245,31 @@ class MasksAllButOneBit(Rep3Protocol):
                 return stream.random(shape) >> np.uint64(1) << np.uint64(1)
 
         self.streams.private = Almost()
+
+
+def test_a_product_and_a_sum_with_it_are_sent_under_masks_of_their_own():
+    """The same mask on both would tell an evaluator the other's term of what was added."""
+
+    def program(party):
+        party.transport = listener = Listener(party.transport)
+        p = Rep3Protocol(party)
+        x = p.input(X if party.rank == 0 else None, X.shape, 0)
+        (product,) = p.product(multiply, (x, x))
+        total = product.map(np.add, p.summand(x))
+        start, first, traded = len(listener.heard), [], []
+        for summand in (product, total):
+            first.append(p._turns % 3)
+            p._turns = first[0]  # the same roles both times
+            p.truncate_summands(summand, fraction=16)
+            heard, start = listener.heard[start:], len(listener.heard)
+            traded.append([a for a in heard if a.dtype == np.uint64])
+        return [b - a for a, b in zip(*traded, strict=True)], x
+
+    parts = run_parties(3, program)
+    terms = [x.own for _, x in parts]
+    for differences, _ in parts:
+        for difference in differences:
+            assert all(not np.any(difference == term) for term in terms)
 
 
 @pytest.mark.parametrize(
