@@ -195,6 +195,7 @@ template <class T> struct Convolution {
         for (i64 m = first; m < last; ++m)
             row_weight.push_back(m * weight_stride(kind == INPUT_GRAD)), row_image.push_back(m * image_stride(1));
 
+        if (kind != WEIGHT_GRAD && places <= FEW && follow(s.weight)) return run_thin(b, s, row_weight, row_image, result);
         void* scratch = threads::scratch(threads::PRODUCT, ring<T>().scratch_bytes);
         for (const T* x : {in.x.data, in.x1}) {
             if (!x) continue;
@@ -217,6 +218,27 @@ template <class T> struct Convolution {
                                        result + image, row_image.data(), s.place.data(), count, places, taps},
                                       scratch);
             }
+        }
+    }
+
+    // The same for a few places and weights that lie one after the other: see `Thin`.
+    void run_thin(const Block& b, const Sight& s, const Offsets& row_weight, const Offsets& row_image,
+                  T* result) const {
+        const i64 places = (i64)s.where.size(), taps = (i64)s.look.size();
+        T* const rows = static_cast<T*>(threads::scratch(threads::ROWS, 2 * groups * places * taps * (i64)sizeof(T)));
+        T* to = rows;
+        for (const T* x : {in.x.data, in.x1}) {
+            if (!x) continue;
+            const T* tile = s.inside ? x : padded(x, b, s);
+            for (i64 g = 0; g < groups; ++g)
+                for (const i64 place : s.where)
+                    for (const i64 look : s.look) *to++ = tile[g * channels() * s.stride[1] + place + look];
+        }
+        for (i64 g = 0; g < groups; ++g) {
+            const i64 weight = g * (weight_shape(0) / groups) * weight_stride(0), size = places * taps;
+            ring<T>().thin({in.y.data + weight, in.y1 ? in.y1 + weight : nullptr, row_weight.data(), rows + g * size,
+                            in.x1 ? rows + (groups + g) * size : nullptr, result + g * this->rows() * image_stride(1),
+                            row_image.data(), s.place.data(), (i64)row_weight.size(), places, taps});
         }
     }
 

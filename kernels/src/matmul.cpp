@@ -74,6 +74,7 @@ template <class T> void matmul(const View<T>& out, const Operands<T>& in) {
         cut(height, width, (parts + batch - 1) / batch, ring<T>().tile_rows, ring<T>().tile_columns, by_rows,
             by_columns);
     const i64 tasks = std::min(batch, parts);
+    const bool few = height <= FEW && follow(y_along);      // a small batch and a layer's weights, for one
 
     threads::each(tasks * by_rows * by_columns, [&](i64 task) {
         const i64 r = task % by_rows, c = task / by_rows % by_columns, t = task / by_rows / by_columns;
@@ -82,6 +83,19 @@ template <class T> void matmul(const View<T>& out, const Operands<T>& in) {
         const i64 i1 = round(height * (r + 1) / by_rows, ring<T>().tile_rows, height);
         const i64 j0 = round(width * c / by_columns, ring<T>().tile_columns, width);
         const i64 j1 = round(width * (c + 1) / by_columns, ring<T>().tile_columns, width);
+        if (few) {
+            T* const x = static_cast<T*>(threads::scratch(threads::ROWS, 2 * (i1 - i0) * k * (i64)sizeof(T)));
+            for (i64 b = batch * t / tasks; b < batch * (t + 1) / tasks; ++b) {
+                T* to = x;
+                for (const T* from : {in.x.data, in.x1})
+                    if (from) for (i64 i = i0; i < i1; ++i)
+                        for (const i64 along : x_along) *to++ = from[x_batch[b] + x_row[i] + along];
+                ring<T>().thin({in.y.data + y_batch[b], in.y1 ? in.y1 + y_batch[b] : nullptr, y_column.data() + j0,
+                                x, in.x1 ? x + (i1 - i0) * k : nullptr, out.data + out_batch[b], column.data() + j0,
+                                row.data() + i0, j1 - j0, i1 - i0, k});
+            }
+            return;
+        }
         void* scratch = threads::scratch(threads::PRODUCT, ring<T>().scratch_bytes);
         for (i64 b = batch * t / tasks; b < batch * (t + 1) / tasks; ++b) {
             Product<T> p = {{in.x.data + x_batch[b], nullptr, x_row.data() + i0, x_along.data()},

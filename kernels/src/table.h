@@ -23,10 +23,25 @@ template <class T> struct Product {
     i64 m, n, k;
 };
 
+// out[row[i] + column[j]] += sum over k of x0[j, k] * (weight + plus)[across[i] + k] + x1[j, k] * weight[across[i] + k],
+// for few j: x0 and x1 are n rows of k. Without `plus` and `x1` it is one product.
+template <class T> struct Thin {
+    const T* weight;
+    const T* plus;
+    const i64* across;
+    const T* x0;
+    const T* x1;
+    T* out;
+    const i64* row;
+    const i64* column;
+    i64 m, n, k;
+};
+
 template <class T> struct RingTable {
     void (*multiply_add)(T* out, const T* x, i64 sx, const T* y, i64 sy, i64 n);
     void (*multiply_cross)(T* out, const T* x0, const T* x1, i64 sx, const T* y0, const T* y1, i64 sy, i64 n);
     void (*product)(const Product<T>& p, void* scratch);
+    void (*thin)(const Thin<T>& p);
     i64 scratch_bytes;      // aligned to 64
     i64 tile_rows, tile_columns;
 };

@@ -17,7 +17,7 @@ void each(i64 tasks, const std::function<void(i64)>& body);
 void ranges(i64 n, i64 least, i64 step, const std::function<void(i64, i64)>& body);
 
 // Memory of this thread, 64-byte aligned, valid until the thread asks the same slot again.
-enum Slot { PRODUCT, TILE, SLOTS };
+enum Slot { PRODUCT, TILE, ROWS, SLOTS };
 void* scratch(Slot slot, i64 bytes);
 
 }  // namespace threads

@@ -23,6 +23,14 @@ template <class T> const RingTable<T>& ring();
 template <> inline const RingTable<u64>& ring<u64>() { return table().r64; }
 template <> inline const RingTable<u32>& ring<u32>() { return table().r32; }
 
+constexpr i64 FEW = 16;     // columns for which packing the other operand costs more than using it (thin_cpu.h)
+
+// Whether a table counts up by one from zero.
+inline bool follow(const std::vector<i64>& table) {
+    for (size_t i = 0; i < table.size(); ++i) if (table[i] != (i64)i) return false;
+    return true;
+}
+
 template <class T> void multiply(const View<T>& out, const Operands<T>& in);
 template <class T> void matmul(const View<T>& out, const Operands<T>& in);
 

@@ -46,6 +46,7 @@ class SecretArray(Generic[Share]):
             "one hot": labels as 0 and 1 in a new axis (nn.loss)
             "softmax": of its logarithm, the softmax itself (nn.activation)
             "inverse": of a variance, its inverse root (nn.normalisation)
+            "scale": of such a root, a weight and its product with it (nn.normalisation)
             "standard": of such a root, the numbers that it brought to scale (nn.normalisation)
     """
 

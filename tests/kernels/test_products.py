@@ -70,8 +70,9 @@ def test_batches_of_matrices_broadcast_as_numpy_does(machine, batch, m, k, n, se
 def test_matmul_is_exact_where_several_blocks_and_threads_meet(machine, shape):
     m, k, n = shape
     words = Words(1)
-    x, y = words(m, k), words(k, n)
+    x, y, weight = words(m, k), words(k, n), words(n, k)
     assert np.array_equal(matmul(x, y), x @ y)
+    assert np.array_equal(matmul(x, weight.T), x @ weight.T)  # read where it lies if x is thin
 
 
 def test_a_map_without_a_fused_cross_term_gets_one_in_two_steps():
