@@ -22,11 +22,11 @@ from protocols.nn.tensor import implements
 from protocols.secret import FRACTION, SecretArray, pending_product
 
 
-def apply(f: Bilinear, x: Number, y: Number) -> Number:
+def apply(f: Bilinear, x: Number, y: Number, channels: int | None = None) -> Number:
     """f(x, y), where either may be public. A gradient's additional bits end here.
 
     Of two secrets at the ordinary scale it is pending: what is added comes before the truncation,
-    and a ReLU shares its opening.
+    and a ReLU shares its opening. See `pending_product` for `channels`.
     """
     if not isinstance(x, SecretArray):
         x, y, f = y, x, _swapped(f)
@@ -34,7 +34,7 @@ def apply(f: Bilinear, x: Number, y: Number) -> Number:
         raise UsageError(f"{f.name} of two public arrays reached the secret operators")
     finest = max(x.fraction, y.fraction) if isinstance(y, SecretArray) else x.fraction
     if isinstance(y, SecretArray) and finest == FRACTION:
-        return pending_product(f, x, y)
+        return pending_product(f, x, y, channels=channels)
     return x.bilinear(f, y, fraction=FRACTION if finest > FRACTION else None)
 
 
@@ -177,7 +177,7 @@ def convolution(
         f = conv_input_grad(g, _transposed_size(size, kernel, g, output_padding))
     else:
         f = conv(g)
-    y = apply(f, x, weight)
+    y = apply(f, x, weight, channels=None if transposed else 0)
     if bias is None:
         return y
     return y + move(lambda v: v.reshape(-1, *(1 for _ in size)), bias)

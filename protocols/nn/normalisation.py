@@ -15,7 +15,7 @@ from protocols.nn.linear import row_products
 from protocols.nn.pointwise import Number, secret_like
 from protocols.nn.shape import move
 from protocols.nn.tensor import implements
-from protocols.secret import FRACTION, SecretArray, pending_product
+from protocols.secret import FRACTION, PendingProduct, SecretArray, pending_product
 
 Secret = SecretArray[Any]
 Gradients = tuple[Secret | None, Secret | None, Secret | None]
@@ -96,22 +96,28 @@ def batch_norm(
         if "inverse" not in variance.memo:  # the same for every batch until the statistics change
             variance.memo["inverse"] = F.rsqrt(variance + max(eps, 2.0**-16))
         inverse = variance.memo["inverse"]
-        scale = _scale(inverse, weight)
-        centred = x - _per_channel(mean, rank)
-        y = pending_product(multiply, centred, _per_channel(scale, rank))
+        y = _from_statistics(x, mean, inverse, weight)
     y = y if bias is None else y + _per_channel(bias, rank)
     return y, move(lambda v: v.reshape(-1), mean), inverse
 
 
-def _scale(inverse: SecretArray[Share], weight: Number | None) -> SecretArray[Share]:
-    """What a channel is multiplied by; kept with the inverse root until the weight changes."""
-    if weight is None:
-        return inverse
-    found, scale = inverse.memo.get("scale", (None, inverse))
-    if found is not weight:
-        scale = inverse * weight
-        inverse.memo["scale"] = weight, scale
-    return scale
+def _from_statistics(
+    x: SecretArray[Share], mean: SecretArray[Share], inverse: SecretArray[Share], weight: Any
+) -> SecretArray[Share]:
+    """(x - mean)·inverse·weight; what does not depend on x is found once.
+
+    Right after a layer with weights the scale goes into them, and costs nothing any more.
+    """
+    scale = inverse
+    if weight is not None:
+        scale = inverse.remembered("scale", weight, lambda: inverse * weight)
+    folded = x.times_channels(scale) if isinstance(x, PendingProduct) else None
+    if folded is not None:
+        shift = scale.remembered("shift", mean, lambda: scale * mean)
+        y: SecretArray[Share] = folded - _per_channel(shift, x.ndim)
+        return y
+    centred = x - _per_channel(mean, x.ndim)
+    return pending_product(multiply, centred, _per_channel(scale, x.ndim))
 
 
 @implements("native_batch_norm_backward")

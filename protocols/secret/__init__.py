@@ -17,11 +17,12 @@ from protocols.secret.array import (
     stack,
 )
 from protocols.secret.factors import FORM, FRACTION, Public
-from protocols.secret.pending import pending_product
+from protocols.secret.pending import PendingProduct, pending_product
 
 __all__ = [
     "FORM",
     "FRACTION",
+    "PendingProduct",
     "Public",
     "SecretArray",
     "SecretBits",

@@ -46,7 +46,9 @@ class SecretArray(Generic[Share]):
             "one hot": labels as 0 and 1 in a new axis (nn.loss)
             "softmax": of its logarithm, the softmax itself (nn.activation)
             "inverse": of a variance, its inverse root (nn.normalisation)
-            "scale": of such a root, a weight and its product with it (nn.normalisation)
+            "scale": of such a root, its product with a weight (nn.normalisation)
+            "shift": of such a product, its product with a mean (nn.normalisation)
+            "folded": of such a product, its product with a layer's weights (pending)
             "standard": of such a root, the numbers that it brought to scale (nn.normalisation)
     """
 
@@ -83,6 +85,16 @@ class SecretArray(Generic[Share]):
     def __len__(self) -> int:
         """Length of the first axis."""
         return self.shape[0]
+
+    def remembered(
+        self, name: str, of: object, make: Callable[[], SecretArray[Share]]
+    ) -> SecretArray[Share]:
+        """What was made of this array and another value; made anew when that is another one."""
+        found = self.memo.get(name)
+        if found is None or found[0] is not of:
+            found = self.memo[name] = of, make()
+        made: SecretArray[Share] = found[1]
+        return made
 
     # Local maps: no message.
 

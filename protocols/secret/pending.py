@@ -8,7 +8,8 @@ follows, truncation and sign come from one opening.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
+from dataclasses import dataclass
+from typing import Generic, cast
 
 import numpy as np
 
@@ -20,22 +21,50 @@ from protocols.secret.array import SecretArray, check
 from protocols.secret.factors import Public
 
 
+@dataclass(frozen=True, slots=True)
+class Factors(Generic[Share]):
+    """A product that is not computed yet. `channels` is the axis of y along which channels lie."""
+
+    f: Bilinear
+    x: SecretArray[Share]
+    y: SecretArray[Share]
+    channels: int | None
+
+    @property
+    def shape(self) -> Shape:
+        """Shape of the product."""
+        return self.f.shape(self.x.shape, self.y.shape)
+
+    def multiplied(self, protocol: BitProtocol[Share]) -> Summand:
+        """The product, as one term a party. No message."""
+        (summand,) = protocol.product(self.f, (self.x.share, self.y.share))
+        return summand
+
+
 def pending_product(
-    f: Bilinear, x: SecretArray[Share], y: SecretArray[Share]
+    f: Bilinear, x: SecretArray[Share], y: SecretArray[Share], *, channels: int | None = None
 ) -> SecretArray[Share]:
     """f(x, y) at the finer scale of the two, truncated when it is first looked at.
+
+    Args:
+        f: linear in both arguments.
+        x: the first factor.
+        y: the second.
+        channels: an axis of y such that a number for each place along it can as well multiply the
+            second axis of the result. None where there is no such axis.
 
     Cost: nothing yet; then as `SecretArray.bilinear`, or with `positive_part` at once.
 
     Raises:
         ShapeMismatch: the shapes do not go together.
     """
-    kept = max(x.fraction, y.fraction)
     if not (x.fraction and y.fraction and x.ndim and y.ndim):
         return x.bilinear(f, y)
     check(f, x.shape, y.shape)
-    (summand,) = x.protocol.product(f, (x.share, y.share))
-    return PendingProduct(x.protocol, summand, x.fraction + y.fraction, kept)
+    kept, factors = max(x.fraction, y.fraction), Factors(f, x, y, channels)
+    # Factors are kept alive only where something may still be put into them.
+    held = factors.multiplied(x.protocol) if channels is None else factors
+    return PendingProduct(x.protocol, held, x.fraction + y.fraction, kept)
 
 
 class PendingProduct(SecretArray[Share]):
@@ -46,23 +75,27 @@ class PendingProduct(SecretArray[Share]):
     at the same step.
     """
 
-    __slots__ = ("_scale", "_summand", "_truncated")
+    __slots__ = ("_held", "_scale", "_truncated")
 
     def __init__(
-        self, protocol: BitProtocol[Share], summand: Summand, scale: int, fraction: int
+        self,
+        protocol: BitProtocol[Share],
+        held: Summand | Factors[Share],
+        scale: int,
+        fraction: int,
     ) -> None:
-        """Take the terms, which belong to this array alone from now on."""
+        """Take the factors, or terms, which belong to this array alone from now on."""
         for name, value in (
             ("protocol", protocol),
             ("fraction", fraction),
             ("memo", {}),
-            ("_summand", summand),
+            ("_held", held),
             ("_scale", scale),
             ("_truncated", None),
         ):
             object.__setattr__(self, name, value)
 
-    _summand: Summand | None  # None once it is truncated
+    _held: Summand | Factors[Share] | None  # None once it is truncated
     _scale: int
     _truncated: Share | None
 
@@ -77,21 +110,41 @@ class PendingProduct(SecretArray[Share]):
     @property
     def shape(self) -> Shape:
         """Shape of the array; public, and known before the share is."""
-        return self.share.shape if self._summand is None else self._summand.shape
+        return self.share.shape if self._held is None else self._held.shape
+
+    def times_channels(self, scale: SecretArray[Share]) -> SecretArray[Share] | None:
+        """The product with a number for each place of its second axis, put into the second factor.
+
+        None where it cannot go there. Cost: one product for each element of the second factor, the
+        first time only.
+        """
+        held = self._held
+        if not isinstance(held, Factors) or held.channels is None:
+            return None
+        y, axis = held.y, held.channels
+        column = scale.reshape(-1, *(1 for _ in y.shape[axis + 1 :]))
+        folded = scale.remembered("folded", y, lambda: y * column)
+        return pending_product(held.f, held.x, folded, channels=axis)
 
     def positive_part(self) -> SecretArray[Share]:
         """max(x, 0). Cost: with the truncation that is due, `truncated_positive_part`."""
-        if self._summand is None:
+        if self._held is None:
             return self._finished().positive_part()
         dropped, protocol = self._scale - self.fraction, self.protocol
         share, bits, part = protocol.truncated_positive_part(self._used_up(), fraction=dropped)
         self._keep(share)
         return self._with_sign(bits, part)
 
+    def _terms(self) -> Summand | None:
+        """The product's terms, computed now if they were not yet; None once it is truncated."""
+        if isinstance(self._held, Factors):
+            object.__setattr__(self, "_held", self._held.multiplied(self.protocol))
+        return cast("Summand | None", self._held)
+
     def _used_up(self) -> Summand:
         """The terms, to be masked in place: they are let go here, so that no mask serves twice."""
-        summand = cast("Summand", self._summand)
-        object.__setattr__(self, "_summand", None)
+        summand = cast("Summand", self._terms())
+        object.__setattr__(self, "_held", None)
         return summand
 
     def _keep(self, share: Share) -> None:
@@ -105,9 +158,8 @@ class PendingProduct(SecretArray[Share]):
 
     def __neg__(self) -> SecretArray[Share]:
         """-x. No message."""
-        if self._summand is None:
-            return -self._finished()
-        return self._pending(self._summand.map(np.negative))
+        terms = self._terms()
+        return -self._finished() if terms is None else self._pending(terms.map(np.negative))
 
     def __add__(self, other: SecretArray[Share] | Public) -> SecretArray[Share]:
         """x + y. No message."""
@@ -127,21 +179,21 @@ class PendingProduct(SecretArray[Share]):
         self, f: Callable[..., Array], other: SecretArray[Share] | Public
     ) -> SecretArray[Share]:
         y = self._secret(other)
-        term = self._term_of(y)
-        if term is None or self._summand is None:
+        added, terms = self._term_of(y), self._terms()
+        if added is None or terms is None:
             x = self._finished()
             return x + y if f is np.add else x - y
-        return self._pending(self._summand.map(f, term))
+        return self._pending(terms.map(f, added))
 
     def _pending(self, summand: Summand) -> SecretArray[Share]:
         return PendingProduct(self.protocol, summand, self._scale, self.fraction)
 
     def _term_of(self, y: SecretArray[Share]) -> Summand | None:
         """What is added, as a term at this scale; None where the sum cannot stay pending."""
-        if self._summand is None or y.fraction > self.fraction or not _fits(y.shape, self.shape):
+        if self._held is None or y.fraction > self.fraction or not _fits(y.shape, self.shape):
             return None
-        if isinstance(y, PendingProduct) and y._summand is not None and y._scale == self._scale:
-            return y._summand
+        if isinstance(y, PendingProduct) and y._scale == self._scale and (terms := y._terms()):
+            return terms
         factor = WORD(1 << (self._scale - y.fraction))
         return self.protocol.summand(y.share).map(lambda v: v * factor)
 

@@ -301,3 +301,63 @@ def test_the_scale_of_fixed_statistics_is_found_once():
 
     first, second, after_training = run_parties(3, program)[0]
     assert second == 2 < first == after_training
+
+
+def folding_layers(seed):
+    """A convolution and a batch norm with statistics, all multiples of one ulp."""
+    conv, norm = nn.Conv2d(2, 3, 3, padding=1, bias=False), nn.BatchNorm2d(3)
+    with torch.no_grad():
+        conv.weight.copy_(reals(seed, 3, 2, 3, 3, limit=1))
+        norm.weight.copy_(reals(seed + 1, 3, limit=2))
+        norm.bias.copy_(reals(seed + 2, 3))
+        norm.running_mean.copy_(reals(seed + 3, 3))
+        norm.running_var.copy_(reals(seed + 4, 3, limit=1) + 1.5)
+    return conv, norm
+
+
+@protocols
+@some
+@given(seed=SEEDS)
+def test_a_batch_norm_goes_into_the_convolution_before_it(protocol, seed):
+    x = reals(seed + 5, 2, 2, 4, 5)
+
+    def program(session):
+        model = session.secure(nn.Sequential(*folding_layers(seed)).eval())
+        with torch.no_grad():
+            return session.open(model(shared(session, x.float())), reason="a test")
+
+    conv, norm = (layer.double().eval() for layer in folding_layers(seed))
+    exact = norm(conv(x)).detach()
+    inverse = 1 / torch.sqrt(norm.running_var + norm.eps)
+    eps_rounded = ULP * inverse**3 / 2
+    of_scale = norm.weight.abs() * (2**-12 * inverse + ULP + eps_rounded) + ULP
+    of_weight = of_scale.reshape(-1, 1, 1, 1) * conv.weight.abs() + ULP
+    of_product = F.conv2d(x.abs(), of_weight, padding=1)
+    of_shift = norm.running_mean.abs() * of_scale + ULP
+    bound = (of_product + of_shift.reshape(-1, 1, 1) + ULP).detach()
+    assert bool((abs(at_parties(protocol, program).double() - exact) <= bound).all())
+
+
+def test_what_went_into_a_convolution_is_found_once_until_a_weight_changes():
+    from mpc.launch import run_parties
+    from protocols.nn import Session
+
+    def program(party):
+        session, rounds = Session(party), []
+        model = session.secure(nn.Sequential(*folding_layers(1), nn.ReLU()).eval())
+        x, plain = reals(6, 1, 2, 4, 4).float(), nn.Sequential(*folding_layers(1), nn.ReLU()).eval()
+        secret = shared(session, x)
+        for step in range(3):
+            with torch.no_grad():
+                if step == 2:
+                    model[0].weight.mul_(2)
+                    plain[0].weight.mul_(2)
+                before = party.meter.total.rounds
+                y = model(secret)
+            rounds.append(party.meter.total.rounds - before)
+            opened = session.open(y, reason="a test")
+            assert torch.allclose(opened, plain(x), atol=2e-2)
+        return rounds
+
+    first, second, changed = run_parties(3, program)[0]
+    assert second == 7 < changed == 9 < first  # the new weights are multiplied by the scale: 2 more

@@ -12,7 +12,7 @@ from mpc.launch import run_parties
 from mpc.shares import Bits
 from protocols.clear import Clear
 from protocols.rep3 import Rep3Protocol
-from protocols.secret import SecretArray, SecretBits
+from protocols.secret import FRACTION, SecretArray, SecretBits
 
 ULP = 2.0**-16
 SEEDS = st.integers(0, 2**32 - 1)
@@ -103,3 +103,35 @@ def same(program, *inputs, width=64):
 def thrice(f):
     """A program that does f three times, so that each rank plays each role."""
     return lambda p, *shares: [f(p, *shares) for _ in range(3)]
+
+
+def reals(seed, shape, limit=100.0):
+    """Numbers that are exact at 16 fractional bits."""
+    return np.rint(np.random.default_rng(seed).uniform(-limit, limit, shape) / ULP) * ULP
+
+
+def computed(protocol, function, *inputs, fractions=None):
+    """What a function of secret arrays gives, as reals; under rep3 all parties must agree on it."""
+
+    def program(party):
+        p = Clear(None) if party is None else Rep3Protocol(party)
+        secrets = []
+        for i, x in enumerate(inputs):
+            fraction = FRACTION if fractions is None else fractions[i]
+            ring = np.asarray(np.rint(x * 2.0**fraction)).astype(np.int64).view(np.uint64)
+            mine = ring if party is None or party.rank == i % 3 else None
+            secrets.append(SecretArray(p, p.input(mine, ring.shape, i % 3), fraction))
+        results = function(*secrets)
+        results = results if isinstance(results, (list, tuple)) else [results]
+        opened = p.open(*(y.share for y in results), reason="a test")
+        return [
+            np.asarray(v, order="C").view(np.int64) / 2.0**y.fraction
+            for v, y in zip(opened, results, strict=True)
+        ]
+
+    if protocol == "clear":
+        return program(None)
+    first, *others = run_parties(3, program)
+    for other in others:
+        assert all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
+    return first
