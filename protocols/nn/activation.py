@@ -11,7 +11,7 @@ from mpc.shares import Share
 from protocols import functions as F
 from protocols.nn.pointwise import Number, secret_like
 from protocols.nn.tensor import implements
-from protocols.secret import SecretArray, SecretBits
+from protocols.secret import Rectified, SecretArray, SecretBits
 
 
 def _gated(bits: SecretBits[Share], grad: Number, like: SecretArray[Share]) -> SecretArray[Share]:
@@ -20,13 +20,18 @@ def _gated(bits: SecretBits[Share], grad: Number, like: SecretArray[Share]) -> S
 
 @implements("relu")
 def relu(x: SecretArray[Share]) -> SecretArray[Share]:
-    """max(x, 0)."""
-    return F.relu(x)
+    """max(x, 0), computed when it is looked at; a max-pool goes before it."""
+    return Rectified(x)
 
 
 @implements("threshold_backward")
 def relu_backward(grad: Number, result: SecretArray[Share], threshold: float) -> SecretArray[Share]:
-    """The gradient where the input was above. Cost: one `select`; no comparison after a ReLU."""
+    """The gradient where the input was above. Cost: one `select`; no comparison after a ReLU.
+
+    Nothing where a max-pool has done so: elsewhere than at its winners the gradient is zero anyway.
+    """
+    if isinstance(grad, SecretArray) and grad.memo.get("gated by") is result and not threshold:
+        return grad
     return _gated(result > threshold, grad, result)
 
 

@@ -18,7 +18,7 @@ from protocols.functions.extremes import Tournament
 from protocols.nn.pointwise import Number, secret_like, shared_out
 from protocols.nn.shape import move
 from protocols.nn.tensor import implements
-from protocols.secret import SecretArray
+from protocols.secret import Rectified, SecretArray, SecretBits
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +97,15 @@ def _windows(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Winners:
-    """Which input each max-pool window took; stands where PyTorch has indices, and stays secret."""
+    """Which input each max-pool window took; stands where PyTorch has indices, and stays secret.
+
+    `positive` says whose winner is above zero, where the pool went before a ReLU.
+    """
 
     windows: Windows
     tournament: Tournament[Any]
     shape: Shape
+    positive: SecretBits[Any] | None = None
 
     def moved(self, f: Callable[..., Array]) -> Winners:
         """The same winners under another shape."""
@@ -109,6 +113,10 @@ class Winners:
 
 
 def _max_pool(x: SecretArray[Share], w: Windows) -> tuple[SecretArray[Share], Winners]:
+    if isinstance(x, Rectified) and x.source is not None:
+        largest, winners = _max_pool(x.source, w)
+        largest = largest.positive_part()
+        return largest, replace(winners, positive=largest.positive())
     # A quarter of the range of a comparison: differences with real values stay comparable.
     lowest = 2**64 - 2 ** (x.protocol.width - 2)
     gathered = x.map(w.gather)
@@ -120,6 +128,17 @@ def _max_pool(x: SecretArray[Share], w: Windows) -> tuple[SecretArray[Share], Wi
         gathered = gathered.map(np.add, SecretArray(x.protocol, floor, gathered.fraction))
     largest, won = F.tournament(gathered)
     return largest, Winners(w, won, largest.shape)
+
+
+def _to_winners(grad: Number, x: SecretArray[Share], winners: Winners) -> SecretArray[Share]:
+    """Each window's gradient to its winner; with a ReLU between, if that is above zero."""
+    prize = secret_like(grad, x).broadcast_to(winners.shape)
+    if winners.positive is None:
+        return winners.tournament.spread(prize).map(winners.windows.scatter)
+    gated = winners.positive.select(prize)
+    result: SecretArray[Share] = winners.tournament.spread(gated).map(winners.windows.scatter)
+    result.memo["gated by"] = x
+    return result
 
 
 def _register(rank: int) -> None:
@@ -147,8 +166,7 @@ def _register(rank: int) -> None:
         winners: Winners,
     ) -> SecretArray[Share]:
         """Each window's gradient to its winner. Cost: one `select` a match, no comparison."""
-        spread = winners.tournament.spread(secret_like(grad, x).broadcast_to(winners.shape))
-        return spread.map(winners.windows.scatter)
+        return _to_winners(grad, x, winners)
 
     @implements(f"avg_pool{rank}d")
     def avg_pool(
@@ -206,8 +224,7 @@ def _register(rank: int) -> None:
         grad: Number, x: SecretArray[Share], winners: Winners
     ) -> SecretArray[Share]:
         """Each window's gradient to its winner."""
-        spread = winners.tournament.spread(secret_like(grad, x))
-        return spread.map(winners.windows.scatter)
+        return _to_winners(grad, x, winners)
 
 
 @dataclass(frozen=True, slots=True)

@@ -213,7 +213,7 @@ class Signs(Choices):
         """One level of the carry tree in one pass over the planes.
 
         Cost: 1 round; 2·(m // 2) - 1 bits a party, since the lowest pair needs no propagate. Masked
-        like `_term`.
+        as `conj`.
         """
         m = g.planes.shape[0]
         h, width = m // 2, g.planes.shape[1]

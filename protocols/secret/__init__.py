@@ -5,6 +5,7 @@ In reading order:
     factors     the form of a real; a public factor as ring elements
     array       `SecretArray`, `SecretBits`, and what joins, aligns and multiplies arrays
     pending     `pending_product`: one that is truncated when it is known what follows
+    rectified   `Rectified`: max(x, 0) that lets a max-pool go first
 """
 
 from protocols.secret.array import (
@@ -18,12 +19,14 @@ from protocols.secret.array import (
 )
 from protocols.secret.factors import FORM, FRACTION, Public
 from protocols.secret.pending import PendingProduct, pending_product
+from protocols.secret.rectified import Rectified
 
 __all__ = [
     "FORM",
     "FRACTION",
     "PendingProduct",
     "Public",
+    "Rectified",
     "SecretArray",
     "SecretBits",
     "align",

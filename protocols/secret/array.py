@@ -43,6 +43,7 @@ class SecretArray(Generic[Share]):
             "positive", "negative": its signs (here, functions.compare, functions.folding)
             "powers": its powers to the fourth (functions.polynomial)
             "folded at … by …": it folded at 0 and cut (functions.folding)
+            "gated by": of a gradient, the ReLU whose slope it has been given (nn.pooling)
             "one hot": labels as 0 and 1 in a new axis (nn.loss)
             "softmax": of its logarithm, the softmax itself (nn.activation)
             "inverse": of a variance, its inverse root (nn.normalisation)

@@ -69,6 +69,51 @@ def test_max_pooling_is_exact_and_ties_go_where_pytorch_sends_them(protocol, see
 
 @protocols
 @some
+@given(seed=SEEDS, drawn=pools(dilated=True))
+def test_a_pool_that_goes_before_a_relu_gives_the_same_and_so_does_its_gradient(
+    protocol, seed, drawn
+):
+    dims, setting, shape = drawn
+    pool = getattr(F, f"max_pool{dims}d")
+    check(protocol, lambda x: pool(F.relu(x * 1), **setting), reals(seed, *shape), grads=[0])
+
+
+@protocols
+def test_a_relu_that_is_used_beside_a_pool_too_has_the_gradient_of_both(protocol):
+    def f(x):
+        y = F.relu(x * 1)
+        return F.max_pool2d(y, 2) + y[:, :, ::2, ::2]
+
+    check(protocol, f, reals(1, 2, 3, 4, 6), grads=[0])
+
+
+def test_a_pool_after_a_relu_compares_each_window_with_zero_once():
+    from mpc.launch import run_parties
+    from protocols.nn import Session
+
+    def program(party):
+        session, sent = Session(party), []
+        x = shared(session, reals(1, 1, 1, 48, 48).float(), grad=True)
+        total = party.meter.total
+        for f in (lambda x: F.max_pool2d(F.relu(x), 2), lambda x: F.max_pool2d(x, 2)):
+            before = total.rounds, total.sent_bytes
+            y = f(x * 1)
+            y.secret.share  # noqa: B018
+            forward = total.rounds - before[0], total.sent_bytes - before[1]
+            y.sum().backward()
+            sent.append((*forward, total.rounds - before[0] - forward[0]))
+        return sent
+
+    rows = run_parties(3, program)
+    (relu_too, _, way_back), (alone, _, without) = rows[0]
+    assert (relu_too, alone) == (7 + 14, 14)
+    assert (way_back, without) == (2 + 4, 4)  # one select of a bit a window
+    of_pool, of_both = (sum(row[i][1] for row in rows) for i in (1, 0))
+    assert of_both - of_pool == 24 * 24 * 78.75  # a positive part for each window
+
+
+@protocols
+@some
 @given(seed=SEEDS, drawn=pools(dilated=False), include=st.booleans())
 def test_average_pooling_is_rounded_once(protocol, seed, drawn, include):
     dims, setting, shape = drawn
