@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+Path = tuple[str, tuple[str, ...]]
+
 
 @dataclass(slots=True)
 class Count:
@@ -94,6 +96,23 @@ class Meter:
         finally:
             self._credit()
             self._labels.pop()
+
+    @property
+    def path(self) -> Path:
+        """Where one is now, to be handed to `at` later."""
+        return self._place, tuple(self._labels)
+
+    @contextmanager
+    def at(self, path: Path) -> Iterator[None]:
+        """Credit what happens inside to a path of before: it was put off from there."""
+        self._credit()
+        here = self._place, self._labels
+        self._place, self._labels = path[0], list(path[1])
+        try:
+            yield
+        finally:
+            self._credit()
+            self._place, self._labels = here
 
     def _credit(self) -> None:
         now = time.perf_counter()

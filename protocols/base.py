@@ -8,6 +8,7 @@ of two arguments, so a protocol never hears of a convolution.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic
@@ -159,3 +160,10 @@ class Protocol(ABC, Generic[Share]):
     def scope(self, label: str) -> AbstractContextManager[None]:
         """Meter what happens inside under this name."""
         return nullcontext() if self.party is None else self.party.meter.scope(label)
+
+    def put_off(self) -> Callable[[], AbstractContextManager[None]]:
+        """Remember where one is, for work that is done later: inside, it is metered here."""
+        if self.party is None:
+            return nullcontext
+        meter, path = self.party.meter, self.party.meter.path
+        return lambda: meter.at(path)

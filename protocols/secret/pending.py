@@ -8,6 +8,7 @@ follows, truncation and sign come from one opening.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Generic, cast
 
@@ -75,7 +76,7 @@ class PendingProduct(SecretArray[Share]):
     at the same step.
     """
 
-    __slots__ = ("_held", "_scale", "_truncated")
+    __slots__ = ("_held", "_metered", "_scale", "_truncated")
 
     def __init__(
         self,
@@ -90,12 +91,14 @@ class PendingProduct(SecretArray[Share]):
             ("fraction", fraction),
             ("memo", {}),
             ("_held", held),
+            ("_metered", protocol.put_off()),
             ("_scale", scale),
             ("_truncated", None),
         ):
             object.__setattr__(self, name, value)
 
     _held: Summand | Factors[Share] | None  # None once it is truncated
+    _metered: Callable[[], AbstractContextManager[None]]  # where the product was asked for
     _scale: int
     _truncated: Share | None
 
@@ -104,7 +107,8 @@ class PendingProduct(SecretArray[Share]):
         """The share, truncated now if it was not yet. Cost: `truncate_summands`, once."""
         if self._truncated is None:
             dropped = self._scale - self.fraction
-            self._keep(*self.protocol.truncate_summands(self._used_up(), fraction=dropped))
+            with self._metered():
+                self._keep(*self.protocol.truncate_summands(self._used_up(), fraction=dropped))
         return cast("Share", self._truncated)
 
     @property
@@ -138,7 +142,8 @@ class PendingProduct(SecretArray[Share]):
     def _terms(self) -> Summand | None:
         """The product's terms, computed now if they were not yet; None once it is truncated."""
         if isinstance(self._held, Factors):
-            object.__setattr__(self, "_held", self._held.multiplied(self.protocol))
+            with self._metered():
+                object.__setattr__(self, "_held", self._held.multiplied(self.protocol))
         return cast("Summand | None", self._held)
 
     def _used_up(self) -> Summand:

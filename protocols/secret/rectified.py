@@ -7,6 +7,8 @@ that is above zero.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import cast
 
 from mpc.ring import Shape
@@ -18,10 +20,11 @@ from protocols.secret.array import SecretArray, SecretBits
 class Rectified(SecretArray[Share]):
     """max(source, 0), computed when it is first looked at, and once. Parties do so at one step."""
 
-    __slots__ = ("_done", "_source")
+    __slots__ = ("_done", "_metered", "_source")
 
     protocol: BitProtocol[Share]
     _source: SecretArray[Share] | None  # None once it is computed
+    _metered: Callable[[], AbstractContextManager[None]]
     _done: SecretArray[Share] | None
 
     def __init__(self, source: SecretArray[Share]) -> None:
@@ -31,6 +34,7 @@ class Rectified(SecretArray[Share]):
             ("fraction", source.fraction),
             ("memo", {}),
             ("_source", source),
+            ("_metered", source.protocol.put_off()),
             ("_done", None),
         ):
             object.__setattr__(self, name, value)
@@ -60,6 +64,7 @@ class Rectified(SecretArray[Share]):
 
     def _computed(self) -> SecretArray[Share]:
         if self._source is not None:
-            object.__setattr__(self, "_done", self._source.positive_part())
+            with self._metered():
+                object.__setattr__(self, "_done", self._source.positive_part())
             object.__setattr__(self, "_source", None)
         return cast("SecretArray[Share]", self._done)

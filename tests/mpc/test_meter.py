@@ -104,6 +104,23 @@ def test_what_happens_is_credited_to_the_whole_path_of_place_and_scopes():
     assert meter.label == "other" and meter.place == ""
 
 
+def test_what_was_put_off_is_credited_to_where_it_was_put_off_from():
+    meter = Meter()
+    meter.place = "conv"
+    with meter.scope("convolution"):
+        path = meter.path
+    meter.place = "pool"
+    with meter.scope("max_pool"):
+        with pytest.raises(KeyError), meter.at(path), meter.scope("truncate"):
+            meter.round({1: 1}, {})
+            raise KeyError
+        meter.round({1: 2}, {})
+    assert {name: c.sent_bytes for name, c in meter.operations.items() if c.rounds} == {
+        "conv/convolution/truncate": 1,
+        "pool/max_pool": 2,
+    }
+
+
 def test_a_scope_ends_when_an_error_leaves_it():
     meter = Meter()
     with pytest.raises(KeyError), meter.scope("relu"), meter.scope("select"):

@@ -261,3 +261,23 @@ def test_an_array_can_be_taken_apart_and_put_together_again():
         return opened(session, again)
 
     assert torch.equal(at_parties("rep3", program), reals(1, 3))
+
+
+def test_what_a_layer_puts_off_is_metered_at_that_layer():
+    def program(party):
+        session = Session(party)
+        model = session.secure(
+            nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Conv2d(2, 2, 3), nn.MaxPool2d(2))
+        )
+        x = session.share(torch.zeros(1, 1, 8, 8) if party.rank == 0 else None, owner=0)
+        before = {name: count.rounds for name, count in party.meter.operations.items()}
+        with torch.no_grad():
+            model(x).secret.share  # noqa: B018
+        rounds = {}
+        for name, count in party.meter.operations.items():
+            place = name.partition("/")[0]
+            rounds[place] = rounds.get(place, 0) + count.rounds - before.get(name, 0)
+        return {place: n for place, n in rounds.items() if n}
+
+    # The first convolution is truncated with its ReLU, the second for the pool after it.
+    assert run_parties(3, program)[0] == {"1 ReLU": 7, "2 Conv2d": 2, "3 MaxPool2d": 14}
