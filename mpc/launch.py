@@ -112,6 +112,9 @@ def run_under_mpi(
     Raises:
         UsageError: mpirun started another number of ranks.
     """
+    # A rank that waits lets others of its core go first. MPI does so by itself only where it was
+    # told of more ranks than cores, and a launcher that is not ours may not have said so.
+    os.environ.setdefault("OMPI_MCA_mpi_yield_when_idle", "1")
     from mpi4py import MPI  # importing it initialises MPI
 
     world = MPI.COMM_WORLD

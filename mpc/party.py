@@ -54,6 +54,7 @@ class Party:
         """Take the wires; nothing is sent yet."""
         self.transport = transport
         self.rank, self.size = transport.rank, transport.size
+        self.others = [r for r in range(self.size) if r != self.rank]  # ranks of the peers
         self.deadline_s = deadline_s
         self.name = name or f"party {self.rank}"
         self.meter = Meter()
@@ -62,11 +63,6 @@ class Party:
         self._given: Counter[str] = Counter()
         self._step = 0
         self._closed: str | None = None
-
-    @property
-    def others(self) -> list[int]:
-        """Ranks of the peers."""
-        return [r for r in range(self.size) if r != self.rank]
 
     def seed(self, domain: str) -> bytes:
         """A new seed of this party's own for a purpose.
@@ -83,25 +79,22 @@ class Party:
     def exchange(
         self,
         send: Mapping[int, Sequence[Array]],
-        expect: Mapping[int, Sequence[Buffer]],
+        expect: Mapping[int, Sequence[Buffer | Array]],
     ) -> dict[int, list[Array]]:
         """One round: send arrays to peers, receive what they send.
 
-        Every party takes part in every round. Cost: 1 round and the bytes of the arrays; metered
-        here.
+        Every party takes part in every round. What is expected is told by a `Buffer`, or by an
+        array of the same shape and type. Cost: 1 round and the bytes of the arrays; metered here.
 
         Raises:
             PeerError: a peer is lost or out of step. The party is closed from then on.
         """
         if self._closed is not None:
             raise PeerError(f"this party was closed at step {self._step}: {self._closed}")
-        strangers = {*send, *expect}.difference(self.others)
-        if strangers:
+        if strangers := {*send, *expect}.difference(self.others):
             raise UsageError(f"party {self.rank} of {self.size} has no wire to {sorted(strangers)}")
-        if any(a.dtype.hasobject for arrays in send.values() for a in arrays):
-            raise UsageError("an array of Python objects cannot be sent")
+        outgoing = {p: [_sendable(a) for a in arrays] for p, arrays in send.items()}
         self._step += 1
-        outgoing = {p: [np.ascontiguousarray(a) for a in arrays] for p, arrays in send.items()}
         incoming = {p: [np.empty(b.shape, b.dtype) for b in bs] for p, bs in expect.items()}
         try:
             self.transport.exchange(self._step, outgoing, incoming, self.deadline_s)
@@ -121,15 +114,15 @@ class Party:
             self.exchange({}, {})
             return [a.copy() for a in arrays]
         before, after = (self.rank - 1) % self.size, (self.rank + 1) % self.size
-        return self.exchange({before: arrays}, {after: [Buffer.like(a) for a in arrays]})[after]
+        return self.exchange({before: arrays}, {after: arrays})[after]
 
     def broadcast(self, *arrays: Array) -> dict[int, list[Array]]:
         """Send arrays to every peer, receive the same from each. 1 round.
 
         The result includes one's own.
         """
-        buffers = [Buffer.like(a) for a in arrays]
-        heard = self.exchange({p: arrays for p in self.others}, {p: buffers for p in self.others})
+        for_each = dict.fromkeys(self.others, arrays)
+        heard = self.exchange(send=for_each, expect=for_each)
         return heard | {self.rank: list(arrays)}
 
     def agree(self, digest: bytes, what: str) -> None:
@@ -187,3 +180,9 @@ class Party:
         if self._closed is None:
             self._closed = here or "finished"
             self.transport.close(there)
+
+
+def _sendable(array: Array) -> Array:
+    if array.dtype.hasobject:
+        raise UsageError("an array of Python objects cannot be sent")
+    return np.ascontiguousarray(array)

@@ -13,6 +13,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from itertools import count
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -31,8 +32,11 @@ _FAREWELL, _LINE_BYTES = 32767, 512
 # MPI counts in 31 bits, so larger arrays travel in pieces of this many bytes.
 _PIECE_BYTES = 1 << 30
 # A wait begins by spinning, since most rounds take microseconds, but lets other ranks of the same
-# core go first. Then it naps, longer the longer it lasts, so that it costs those who work little.
-_SPIN_S, _SHORTEST_NAP_S, _LONGEST_NAP_S = 2e-3, 50e-6, 1e-3
+# core go first: at one look in four, since a look that finds nothing costs less than a turn of
+# another rank, and since Open MPI, if told of more ranks than cores, yields at every one itself.
+_SPIN_S, _LOOKS_PER_YIELD = 2e-3, 4
+# Then it naps, longer the longer it lasts, so that it costs those who work little.
+_SHORTEST_NAP_S, _LONGEST_NAP_S = 50e-6, 1e-3
 # After the deadline: time for a late peer to say that it waits for a third.
 _GRACE_S = 0.5
 # MPI may still read or write what was under way when a round failed: it stays in memory to the end.
@@ -55,45 +59,50 @@ class MpiTransport:
 
     def exchange(self, step: int, send: Outgoing, receive: Incoming, deadline_s: float) -> None:
         """See `Transport.exchange`."""
-        started: list[tuple[int, MPI.Request]] = []
+        requests: list[MPI.Request] = []
+        partners: list[int] = []  # the peer of each request
         wanted = {peer: deque(_pieces(buffers)) for peer, buffers in receive.items() if buffers}
         try:
             for peer, arrays in send.items():
                 for piece in _pieces(arrays):
-                    request = self._comm.Isend([piece, self._mpi.BYTE], peer, step % _TAGS)
-                    started.append((peer, request))
-            self._complete(step, started, wanted, deadline_s)
+                    requests.append(self._comm.Isend([piece, self._mpi.BYTE], peer, step % _TAGS))
+                    partners.append(peer)
+            self._complete(step, requests, partners, wanted, deadline_s)
         except self._mpi.Exception as error:
-            _ABANDONED.append((started, wanted))
-            who = _names({*wanted, *(peer for peer, _ in started)})
+            _ABANDONED.append((requests, wanted))
+            who = _names({*wanted, *partners})
             raise PeerLost(
                 f"step {step}: waiting for {who}, MPI says {error.Get_error_string()}"
             ) from None
         except BaseException:
-            _ABANDONED.append((started, wanted))
+            _ABANDONED.append((requests, wanted))
             raise
 
     def _complete(
         self,
         step: int,
-        started: list[tuple[int, MPI.Request]],
+        requests: list[MPI.Request],
+        partners: list[int],
         wanted: dict[int, deque[Array]],
         deadline_s: float,
     ) -> None:
         """Receive all that is wanted and see every request through."""
         test_all, since = self._mpi.Request.Testall, time.monotonic()
-        while True:
+        for look in count(1):
             for peer in list(wanted):
-                self._receive(step, peer, wanted[peer], started)
+                self._receive(step, peer, wanted[peer], requests, partners)
                 if not wanted[peer]:
                     del wanted[peer]
-            if not wanted and test_all([request for _, request in started]):
+            if not wanted and test_all(requests):
                 return
+            if look % _LOOKS_PER_YIELD:
+                continue
             waited = time.monotonic() - since
             if waited < _SPIN_S:
                 os.sched_yield()
                 continue
-            late = {*wanted, *(peer for peer, request in started if not request.Test())}
+            unfinished = (p for p, r in zip(partners, requests, strict=True) if not r.Test())
+            late = {*wanted, *unfinished}
             # Only who is waited for is heard: a peer whose part of this round is here may have
             # ended for a reason that this party is about to learn first-hand.
             farewells = (self._farewell(peer) for peer in sorted(late))
@@ -123,7 +132,8 @@ class MpiTransport:
         step: int,
         peer: int,
         buffers: deque[Array],
-        started: list[tuple[int, MPI.Request]],
+        requests: list[MPI.Request],
+        partners: list[int],
     ) -> None:
         """Start to receive what has come from a peer, in the order in which it was sent."""
         tag, status = step % _TAGS, self._status
@@ -141,7 +151,8 @@ class MpiTransport:
                 raise OutOfStep(
                     f"step {step}: party {peer} sent {nbytes} bytes, not {buffers[0].nbytes}"
                 )
-            started.append((peer, message.Irecv([buffers[0], self._mpi.BYTE])))
+            requests.append(message.Irecv([buffers[0], self._mpi.BYTE]))
+            partners.append(peer)
             buffers.popleft()
 
     def _farewell(self, source: int) -> tuple[int, str] | None:
@@ -186,11 +197,14 @@ class MpiTransport:
 
 
 def _pieces(arrays: Sequence[Array]) -> Iterator[Array]:
-    """The bytes of each array, in pieces that MPI can count; an empty array is one empty piece."""
+    """The arrays as they are, or the bytes of a large one in pieces that MPI can count."""
     for array in arrays:
-        flat = array.reshape(-1).view(np.uint8)
-        for start in range(0, max(flat.size, 1), _PIECE_BYTES):
-            yield flat[start : start + _PIECE_BYTES]
+        if array.nbytes <= _PIECE_BYTES:
+            yield array
+        else:
+            flat = array.reshape(-1).view(np.uint8)
+            for start in range(0, flat.size, _PIECE_BYTES):
+                yield flat[start : start + _PIECE_BYTES]
 
 
 def _names(ranks: set[int]) -> str:

@@ -22,7 +22,7 @@ from mpc.transport import mpi
 from protocols.rep3 import Rep3Protocol
 
 SIZES = (0, 1, 3, 7, 8, 1001, 4095, 4096, 4097, 65_537)
-KINDS = (np.uint64, np.uint8, np.uint16, np.int64, np.float64, np.bool_)
+KINDS = (np.uint64, np.uint8, np.uint16, np.int64, np.float64, np.bool_, ">u4", "M8[s]")
 NAMES = ("north", "east", "south", "west")
 DEADLINE_S = 2.0
 
@@ -96,6 +96,15 @@ def a_party_may_run_ahead_of_one_that_is_slow(party):
     party.broadcast(np.zeros(1))
 
 
+def a_party_that_waits_leaves_the_core_to_others(party):
+    party.broadcast(np.zeros(1))
+    worked = time.thread_time()
+    if party.rank == 0:
+        time.sleep(0.5)
+    party.broadcast(np.zeros(1))
+    assert time.thread_time() - worked < 0.25
+
+
 def many_arrays_to_one_peer_stay_in_order(party):
     send = {p: [content(party.rank, p, k, k % 11) for k in range(300)] for p in party.others}
     heard = party.exchange(
@@ -154,6 +163,7 @@ GOOD = (
     a_broadcast_reaches_all_and_includes_ones_own,
     a_round_may_leave_parties_idle,
     a_party_may_run_ahead_of_one_that_is_slow,
+    a_party_that_waits_leaves_the_core_to_others,
     many_arrays_to_one_peer_stay_in_order,
     many_rounds_stay_in_step,
     what_was_sent_may_be_changed_at_once,
