@@ -4,9 +4,9 @@ A step yields what it sends and what it expects in a round, is handed what was h
 its result. It reads from top to bottom, as in a paper, and whoever runs it decides what else goes
 over the wires at the same time.
 
-Parties that share a stream must draw from it in the same order. Steps run in the order given: first
-each up to its first `yield`, then each up to its next one. Two steps that run together therefore
-draw from the same stream either both before or both after a `yield`, at all who draw.
+Parties that share a stream must draw from it in the same order. Steps that run together take turns:
+each up to its first `yield`, in the order given, then each up to its second, and so on. So what a
+step draws from a common stream, it draws before the same `yield` at all who hold the stream.
 """
 
 from __future__ import annotations
@@ -19,26 +19,24 @@ from mpc.ring import Array
 
 Sent = Mapping[int, Sequence[Array]]
 Expected = Mapping[int, Sequence[Buffer]]
-Heard = dict[int, list[Array]]
-A = TypeVar("A")
-B = TypeVar("B")
-Step = Generator[tuple[Sent, Expected], Heard, A]
+Heard = Mapping[int, Sequence[Array]]
+Result = TypeVar("Result")
+Step = Generator[tuple[Sent, Expected], Heard, Result]
 
 
-def alone(party: Party, step: Step[A]) -> A:
-    """Run one step. Cost: its rounds and bytes."""
-    (result,) = _run(party, step)
-    made: A = result
-    return made
+def alone(party: Party, step: Step[Result]) -> Result:
+    """Run a step. Cost: its rounds and bytes."""
+    try:
+        asked = next(step)
+        while True:
+            asked = step.send(party.exchange(*asked))
+    except StopIteration as ended:
+        result: Result = ended.value
+        return result
 
 
-def together(party: Party, a: Step[A], b: Step[B]) -> tuple[A, B]:
-    """Run two steps side by side. Cost: the rounds of the longer one, the bytes of both."""
-    first, second = _run(party, a, b)
-    return first, second
-
-
-def _run(party: Party, *steps: Step[Any]) -> list[Any]:
+def together(*steps: Step[Any]) -> Step[list[Any]]:
+    """Steps side by side, as one. Cost: the rounds of the longest, the bytes of all."""
     results: dict[int, Any] = {}
     heard: dict[int, Heard | None] = dict.fromkeys(range(len(steps)))
     while True:
@@ -50,20 +48,18 @@ def _run(party: Party, *steps: Step[Any]) -> list[Any]:
                 results[i] = ended.value
         if not asked:
             return [results[i] for i in range(len(steps))]
-        heard = {**_exchange(party, asked)}
+        came = yield _joined(s for s, _ in asked.values()), _joined(e for _, e in asked.values())
+        left = {peer: iter(arrays) for peer, arrays in came.items()}
+        heard = {
+            i: {peer: [next(left[peer]) for _ in wanted] for peer, wanted in expected.items()}
+            for i, (_, expected) in asked.items()
+        }
 
 
-def _exchange(party: Party, asked: dict[int, tuple[Sent, Expected]]) -> dict[int, Heard]:
-    """One round for all that asked: their arrays one after the other, handed out likewise."""
-    send: dict[int, list[Array]] = {}
-    expect: dict[int, list[Buffer]] = {}
-    for arrays, buffers in asked.values():
-        for peer, some in arrays.items():
-            send.setdefault(peer, []).extend(some)
-        for peer, wanted in buffers.items():
-            expect.setdefault(peer, []).extend(wanted)
-    came = {peer: iter(arrays) for peer, arrays in party.exchange(send, expect).items()}
-    return {
-        i: {peer: [next(came[peer]) for _ in wanted] for peer, wanted in buffers.items()}
-        for i, (_, buffers) in asked.items()
-    }
+def _joined(parts: Any) -> dict[int, list[Any]]:
+    """For each peer, the lists of all parts one after the other."""
+    joined: dict[int, list[Any]] = {}
+    for part in parts:
+        for peer, some in part.items():
+            joined.setdefault(peer, []).extend(some)
+    return joined

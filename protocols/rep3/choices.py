@@ -41,8 +41,8 @@ class Choices(Products):
         flat_x = flat(x)
         shapes = [flat_x.shape, flat_x.shape]
         opened = self._open_masked(first, b, lambda beta: self._hints(beta, flat_x), shapes)
-        terms = self._chosen(first, opened, flat_x)
-        (chosen,) = alone(self.party, self._resharing(first, terms, [flat_x.shape]))
+        term = self._chosen(first, opened, flat_x)
+        chosen = alone(self.party, self._resharing(first, term, flat_x.shape))
         return shaped(chosen, x.shape)
 
     def bit_to_ring(self, b: Bits[Rep3]) -> Rep3:
@@ -59,13 +59,14 @@ class Choices(Products):
         def unpacked(planes: Array) -> Array:
             return np.stack([planes_of.from_planes(planes[j : j + 1], n) for j in range(k)])
 
-        terms = None
+        term = None
         if opened := self._open_masked(first, b, lambda beta: [unpacked(beta)], [(k, n)]):
             packed, (beta,) = opened
             c = unpacked(packed)
             term = beta - WORD(2) * c * beta
-            terms = [c + term if self.party.rank == first else term]
-        (x,) = alone(self.party, self._resharing(first, terms, [(k, n)]))
+            if self.party.rank == first:
+                term += c
+        x = alone(self.party, self._resharing(first, term, (k, n)))
         return shaped(x, b.shape if k == 1 else (k, *b.shape))
 
     def _hints(self, beta: Array, x: Rep3) -> Arrays:
@@ -73,14 +74,14 @@ class Choices(Products):
         number = planes_of.from_planes(beta, x.own.size)
         return [number * (x.own + x.next), number]
 
-    def _chosen(self, first: int, opened: tuple[Array, Arrays] | None, x: Rep3) -> Arrays | None:
-        """Evaluators: their terms of b·x from c and their parts of the hints. No message."""
+    def _chosen(self, first: int, opened: tuple[Array, Arrays] | None, x: Rep3) -> Array | None:
+        """Evaluators: their term of b·x from c and their parts of the hints. No message."""
         if opened is None:
             return None
         c, (w, beta) = opened
         is_first = self.party.rank == first
         mine, common = (x.own + x.next, x.next) if is_first else (x.next, x.own)
-        return [ring.select_term(c[0], mine, common, beta, w)]
+        return ring.select_term(c[0], mine, common, beta, w)
 
     def _open_masked(
         self, first: int, b: Bits[Rep3], helped: Callable[[Array], Arrays], shapes: list[Shape]
@@ -118,25 +119,23 @@ class Choices(Products):
         are masked, and the helper's is what c and the other two add up to.
         """
         second, helper = (first + 1) % 3, (first + 2) % 3
-        rank, shape = self.party.rank, x.shape
+        rank, shape, opened = self.party.rank, x.shape, None
         if rank == helper:
-            mine, with_first = (self.streams.common(r, term.shape) for r in (helper, first))
+            mine, with_first = (self.streams.common(key, term.shape) for key in (helper, first))
             hints = self._hints(mine ^ with_first, x)
             parts = [made - self.streams.common(first, shape) for made in hints]
             masked = term ^ mine ^ with_first
             yield {first: [masked], second: [masked, *parts]}, {}
-            opened, bit = None, Rep3(mine, with_first)
+            bit = Rep3(mine, with_first)
         else:
             is_first, plane = rank == first, Buffer(term.shape)
-            other = second if is_first else first
+            other, key = (second, first) if is_first else (first, helper)
+            beta = self.streams.common(key, term.shape)
+            drawn = [self.streams.common(first, shape) for _ in range(2)] if is_first else []
             expect = [plane] if is_first else [plane, Buffer(shape), Buffer(shape)]
             heard = yield {other: [term]}, {other: [plane], helper: expect}
-            beta = self.streams.common(first if is_first else helper, term.shape)
-            masked, *parts = heard[helper]
-            if is_first:
-                parts = [self.streams.common(first, shape) for _ in range(2)]
+            masked, *sent = heard[helper]
             c = term ^ heard[other][0] ^ masked
-            opened, bit = (c, parts), Rep3(beta, c) if is_first else Rep3(c, beta)
-        terms = self._chosen(first, opened, x)
-        (chosen,) = yield from self._resharing(first, terms, [shape])
+            opened, bit = (c, drawn or sent), Rep3(beta, c) if is_first else Rep3(c, beta)
+        chosen = yield from self._resharing(first, self._chosen(first, opened, x), shape)
         return bit, chosen

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from functools import reduce
-
 import numpy as np
 
 from kernels import ring
 from kernels.bilinear import Bilinear
 from mpc.party import Buffer
 from mpc.ring import WORD, Array
-from mpc.rounds import Step, alone
+from mpc.rounds import Step
 from mpc.shares import Rep3, Summand
-from protocols.rep3.sharing import Arrays, Sharing, flat, shaped
+from protocols.rep3.sharing import Sharing, flat, shaped
 
 OFFSET = WORD(1 << 62)  # makes |z| < 2^62 non-negative before it is masked
 TOP = WORD(63)
@@ -66,12 +64,15 @@ class Products(Sharing):
         Safe: the terms are masked (`_masked`), and c = z + 2^62 + r with r known to the helper
         alone.
         """
-        terms = [self._masked(z).reshape(-1) for z in summands]
-        first, _, _ = self._turn()
-        opening = self._opening(first, terms, self._masks(first, terms), fraction)
-        _, cut = alone(self.party, opening)
-        shares = alone(self.party, self._resharing(first, cut, [z.shape for z in terms]))
-        return tuple(shaped(s, z.shape) for s, z in zip(shares, summands, strict=True))
+
+        def step(first: int, z: Summand) -> Step[tuple[Rep3]]:
+            term, r = self._masked(z), self._mask(first, z)
+            _, cut = yield from self._opening(first, term, r, fraction)
+            return ((yield from self._resharing(first, cut, z.shape)),)
+
+        rows = [z.map(lambda v: v.reshape(-1)) for z in summands]
+        made = self._in_parts(step, *rows)
+        return tuple(shaped(y, z.shape) for (y,), z in zip(made, summands, strict=True))
 
     def truncate(self, *shares: Rep3, fraction: int) -> tuple[Rep3, ...]:
         """x / 2^fraction, rounded down or one ulp more.
@@ -86,85 +87,74 @@ class Products(Sharing):
         Cost: 2 rounds; 42 bytes for each value in all, 14 a party on average (fraction <= 16).
         Safe: each evaluator gets one term masked by r, which only the helper knows.
         """
-        terms = [flat(x) for x in shares]
-        first, _, helper = self._turn()
-        if self.party.rank == helper:
-            masks = self._masks(first, [x.own for x in terms])
-            to_first = [x.own + r for x, r in zip(terms, masks, strict=True)]
-            to_second = [x.next + r for x, r in zip(terms, masks, strict=True)]
-            cut = alone(self.party, self._helping(first, masks, to_first, to_second, fraction))
-        else:
-            known = [x.own + x.next + OFFSET for x in terms]
-            _, cut = alone(self.party, self._shifting(first, known, fraction))
-        made = alone(self.party, self._resharing(first, cut, [x.shape for x in terms]))
-        return tuple(shaped(y, x.shape) for y, x in zip(made, shares, strict=True))
+
+        def step(first: int, x: Rep3) -> Step[tuple[Rep3]]:
+            cut = None
+            if (r := self._mask(first, x)) is not None:
+                yield from self._helping(first, r, x.own + r, x.next + r, fraction)
+            else:
+                known = x.own + x.next + OFFSET
+                _, cut = yield from self._shifting(first, known, fraction)
+            return ((yield from self._resharing(first, cut, x.shape)),)
+
+        made = self._in_parts(step, *map(flat, shares))
+        return tuple(shaped(y, x.shape) for (y,), x in zip(made, shares, strict=True))
 
     # The helper's and the evaluators' side of an opening: c becomes known, and is shifted.
 
-    def _masks(self, first: int, like: Arrays) -> Arrays:
+    def _mask(self, first: int, like: Rep3 | Summand) -> Array | None:
         """The helper's r for each value; nobody else has any."""
-        if self.party.rank != (first + 2) % 3:
-            return []
-        return [self.streams.private.random(a.shape) for a in like]
+        is_helper = self.party.rank == (first + 2) % 3
+        return self.streams.private.random(like.shape) if is_helper else None
 
     def _opening(
-        self, first: int, terms: Arrays, masks: Arrays, fraction: int
-    ) -> Step[tuple[Arrays, Arrays | None]]:
+        self, first: int, term: Array, r: Array | None, fraction: int
+    ) -> Step[tuple[Array | None, Array | None]]:
         """Masked additive terms to (c, additive terms of c >> f): at the evaluators. 1 round."""
-        rank, second = self.party.rank, (first + 1) % 3
-        if rank == first:
-            raised = [z + OFFSET for z in terms]
-            return (yield from self._shifting(first, raised, fraction, trade_with=(second,)))
-        if rank == second:
-            return (yield from self._shifting(first, terms, fraction, trade_with=(first,)))
-        masked = [z + r for z, r in zip(terms, masks, strict=True)]
-        yield from self._helping(first, masks, masked, masked, fraction)
-        return [], None
+        if r is not None:
+            masked = term + r
+            yield from self._helping(first, r, masked, masked, fraction)
+            return None, None
+        if self.party.rank == first:
+            return (yield from self._shifting(first, term + OFFSET, fraction, (first + 1) % 3))
+        return (yield from self._shifting(first, term, fraction, first))
 
     def _helping(
-        self, first: int, masks: Arrays, to_first: Arrays, to_second: Arrays, fraction: int
+        self, first: int, r: Array, to_first: Array, to_second: Array, fraction: int
     ) -> Step[None]:
-        """Helper: its terms of c, each masked by r, and second's parts of what it knows of r."""
-        corrections = self._corrections(first, masks, fraction)
-        yield {first: to_first, (first + 1) % 3: to_second + corrections}, {}
+        """Helper: its terms of c, each masked by r, and second's parts of what it knows of r.
 
-    def _corrections(self, first: int, masks: Arrays, fraction: int) -> Arrays:
-        """Helper: second's parts of r >> f and of r's top bit.
-
-        First draws its own parts from the key k_0. Each is uniform to second, which lacks k_0. Of
-        the top bit's part only the low f bits matter, and are sent.
+        That is r >> f, and r's top bit, of whose part only the low f bits matter. Safe: first draws
+        its own parts from the key k_0; each is uniform to second, which lacks k_0.
         """
-        high = [(r >> WORD(fraction)) - self.streams.common(first, r.shape) for r in masks]
-        top = [(r >> TOP) - self.streams.common(first, r.shape) for r in masks]
-        return high + [t.astype(_narrow(fraction)) for t in top]
+        high = (r >> WORD(fraction)) - self.streams.common(first, r.shape)
+        top = (r >> TOP) - self.streams.common(first, r.shape)
+        corrections = [high, top.astype(_narrow(fraction))]
+        yield {first: [to_first], (first + 1) % 3: [to_second, *corrections]}, {}
 
     def _shifting(
-        self, first: int, known: Arrays, fraction: int, *, trade_with: tuple[int, ...] = ()
-    ) -> Step[tuple[Arrays, Arrays | None]]:
+        self, first: int, known: Array, fraction: int, trade_with: int | None = None
+    ) -> Step[tuple[Array, Array]]:
         """Evaluator: c from what it knows, what the helper sends and what it trades; then c >> f.
 
         Safe: c holds r. What is traded with the other evaluator is a term that `_masked` has made
         fit to be sent.
         """
-        helper, is_first = (first + 2) % 3, self.party.rank == first
-        k, shapes = len(known), [a.shape for a in known]
-        terms = [Buffer(shape) for shape in shapes]
-        corrections = [] if is_first else [*terms, *(Buffer(s, _narrow(fraction)) for s in shapes)]
-        heard = yield (
-            dict.fromkeys(trade_with, known),
-            dict.fromkeys(trade_with, terms) | {helper: terms + corrections},
-        )
-        parts = [heard[peer][:k] for peer in (*trade_with, helper)]
-        opened = [reduce(np.add, of_one) for of_one in zip(known, *parts, strict=True)]
-        if is_first:
-            high = [self.streams.common(first, shape) for shape in shapes]
-            top = [self.streams.common(first, shape) for shape in shapes]
-            shift = ring.truncation_public
+        helper, shape = (first + 2) % 3, known.shape
+        is_first, term = self.party.rank == first, Buffer(shape)
+        of_r = [self.streams.common(first, shape) for _ in range(2)] if is_first else []
+        expect = [term] if is_first else [term, term, Buffer(shape, _narrow(fraction))]
+        if trade_with is None:
+            heard = yield {}, {helper: expect}
         else:
-            high, top = heard[helper][k : 2 * k], heard[helper][2 * k :]
-            shift = ring.truncation_private
-        shifted = [shift(*of_one, fraction) for of_one in zip(opened, high, top, strict=True)]
-        return opened, shifted
+            heard = yield {trade_with: [known]}, {trade_with: [term], helper: expect}
+        masked, *sent = heard[helper]
+        c = known + masked
+        if trade_with is not None:
+            c += heard[trade_with][0]
+        shift = ring.truncation_public if is_first else ring.truncation_private
+        high, top = of_r or sent
+        return c, shift(c, high, top, fraction)
 
 
 def _narrow(fraction: int) -> np.dtype[np.generic]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,13 +10,15 @@ import numpy as np
 from mpc.errors import UsageError
 from mpc.party import Buffer, Party
 from mpc.ring import BITS, WORD, Array, Shape
-from mpc.rounds import Step
+from mpc.rounds import Step, alone, together
 from mpc.shares import Bits, Rep3, Summand
 from protocols.base import Assumptions
 from protocols.bits import BitProtocol
 from protocols.rep3.keys import agree_on_keys
 
 Arrays = list[Array]
+CHUNK = 1 << 20  # elements worked on at once: what masks and bit planes come to stays bounded
+APART = 3 << 14  # elements from which on three parts with turned roles are worth their messages
 
 
 class Sharing(BitProtocol[Rep3]):
@@ -102,28 +105,59 @@ class Sharing(BitProtocol[Rep3]):
 
     # What the other words stand on.
 
+    def _in_parts(
+        self, step: Callable[[int, Any], Step[tuple[Rep3, ...]]], *xs: Rep3 | Summand
+    ) -> list[tuple[Rep3, ...]]:
+        """Run step(first, part) on parts of flat x's, and join what it returns along the last axis.
+
+        A small x is one part, whose roles turn with every call. A large one is three that run side
+        by side with the roles turned, so that all three parties compute and send at the same time,
+        and as much. Of a larger one CHUNK elements at a time are worked on. Parts end between words
+        of bit planes.
+        """
+        made: list[list[tuple[Rep3, ...]]] = [[] for _ in xs]
+        sizes = [x.own.size for x in xs]
+        for start in range(0, max([1, *sizes]), CHUNK):
+            steps, owners = [], []
+            for i, (x, size) in enumerate(zip(xs, sizes, strict=True)):
+                if start and start >= size:
+                    continue
+                for part in self._cut(start, min(size, start + CHUNK)):
+                    first, _, _ = self._turn()
+                    steps.append(step(first, x.map(lambda v, part=part: v[part])))
+                    owners.append(i)
+            for i, results in zip(owners, alone(self.party, together(*steps)), strict=True):
+                made[i].append(results)
+        return [tuple(_joined(parts) for parts in zip(*rows, strict=True)) for rows in made]
+
+    @staticmethod
+    def _cut(start: int, stop: int) -> list[slice]:
+        size = stop - start
+        if size < APART:
+            return [slice(start, stop)]
+        third = -(-size // (3 * 64)) * 64
+        return [slice(at, min(at + third, stop)) for at in range(start, stop, third)]
+
     def _resharing(
-        self, first: int, terms: Arrays | None, shapes: list[Shape], *, bits: bool = False
-    ) -> Step[tuple[Rep3, ...]]:
+        self, first: int, term: Array | None, shape: Shape, *, bits: bool = False
+    ) -> Step[Rep3]:
         """From two additive terms at the evaluators, none at the helper, back to replicated.
 
         x0 comes from k_0, x2 from k_2, x1 from one exchange. Safe: each evaluator's term is masked
         by the key that the other lacks. Cost: 1 round, two elements a value in all.
         """
-        second = (first + 1) % 3
-        if terms is None:
-            low = [self.streams.common(first, shape) for shape in shapes]
-            high = [self.streams.common(first + 2, shape) for shape in shapes]
+        if term is None:
+            low, high = (self.streams.common(key, shape) for key in (first, first + 2))
             yield {}, {}
-            return tuple(map(Rep3, high, low))
+            return Rep3(high, low)
         plus, minus = (np.bitwise_xor, np.bitwise_xor) if bits else (np.add, np.subtract)
         is_first = self.party.rank == first
-        key, other = (first, second) if is_first else (first + 2, first)
-        kept = [self.streams.common(key, shape) for shape in shapes]
-        masked = [minus(y, s) for y, s in zip(terms, kept, strict=True)]
-        heard = yield {other: masked}, {other: [Buffer(shape) for shape in shapes]}
-        middle = [plus(m, h) for m, h in zip(masked, heard[other], strict=True)]
-        return tuple(map(Rep3, kept, middle) if is_first else map(Rep3, middle, kept))
+        key, other = (first, (first + 1) % 3) if is_first else (first + 2, first)
+        kept = self.streams.common(key, shape)
+        masked = minus(term, kept)
+        heard = yield {other: [masked]}, {other: [Buffer(shape)]}
+        middle = plus(masked, heard[other][0])
+        return Rep3(kept, middle) if is_first else Rep3(middle, kept)
 
     def _turn(self) -> tuple[int, int, int]:
         """Ranks of first, second and helper for the next step."""
@@ -148,3 +182,8 @@ def flat(x: Rep3) -> Rep3:
 def shaped(x: Rep3, shape: Shape) -> Rep3:
     """Back from one axis."""
     return x.map(lambda v: v.reshape(shape))
+
+
+def _joined(parts: tuple[Rep3, ...]) -> Rep3:
+    first, *rest = parts
+    return first.map(lambda *v: np.concatenate(v, axis=-1), *rest) if rest else first

@@ -14,7 +14,6 @@ With a = lone, the party after it holds x_(a+1) and x_(a+2), the party before it
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -23,14 +22,12 @@ from mpc.party import Buffer
 from mpc.ring import BITS, WORD, Array, Shape
 from mpc.rounds import Step, alone, together
 from mpc.shares import Bits, Rep3, Summand
-from protocols.bits import xor
 from protocols.rep3.choices import Choices
 from protocols.rep3.products import OFFSET
 from protocols.rep3.sharing import flat, shaped
 
-CHUNK = 1 << 20  # elements worked on at once: what 30 bytes of masks each come to stays bounded
 Spread = tuple[Array | None, Rep3]
-Carries = tuple[Bits[Rep3], Bits[Rep3], Bits[Rep3]]
+Carries = tuple[Rep3, Rep3, Rep3]
 
 
 class Signs(Choices):
@@ -42,15 +39,15 @@ class Signs(Choices):
         Cost: 6 rounds and 15.5 bytes a party on average for each element at width 64; 5 rounds and
         7.3 bytes at width 32. More than CHUNK elements take the rounds of as many chunks.
         """
-        made = [self._sign(part) for part in _chunks(flat(x))]
-        return _joined([b.planes for b in made], x.shape)
 
-    def _sign(self, x: Rep3) -> Bits[Rep3]:
-        first, _, _ = self._turn()
-        g, q, top = self._carries_of(first, x, negate=False)
-        while g.planes.shape[0] > 1:
-            g, q = self.merge(g, q)
-        return xor(top, g)
+        def step(first: int, part: Rep3) -> Step[tuple[Rep3]]:
+            g, q, top = yield from self._carries_of(first, part, negate=False)
+            while g.shape[0] > 1:
+                g, q = yield from self._merging(g, q)
+            return (top.map(np.bitwise_xor, g),)
+
+        ((sign,),) = self._in_parts(step, flat(x))
+        return Bits(sign, x.shape)
 
     def positive_part(self, x: Rep3) -> tuple[Bits[Rep3], Rep3]:
         """Whether x is above zero, and max(x, 0); right for |x| < 2^(width - 1).
@@ -60,15 +57,14 @@ class Signs(Choices):
         Cost: 7 rounds and 26.2 bytes a party on average for each element at width 64; 6 rounds and
         18.0 bytes at width 32.
         """
-        made = [self._positive_part(part) for part in _chunks(flat(x))]
-        positive = _joined([bit for bit, _ in made], x.shape)
-        return positive, shaped(_concatenated([part for _, part in made]), x.shape)
 
-    def _positive_part(self, x: Rep3) -> tuple[Rep3, Rep3]:
-        first, _, _ = self._turn()
-        term = self._sign_term(*self._carries_of(first, x, negate=True))
-        first, _, _ = self._turn()
-        return alone(self.party, self._choosing(first, term, x))
+        def step(first: int, part: Rep3) -> Step[tuple[Rep3, Rep3]]:
+            carries = yield from self._carries_of(first, part, negate=True)
+            term = yield from self._sign_term(*carries)
+            return (yield from self._choosing((first + 1) % 3, term, part))
+
+        ((positive, part),) = self._in_parts(step, flat(x))
+        return Bits(positive, x.shape), shaped(part, x.shape)
 
     def truncated_positive_part(
         self, z: Summand, *, fraction: int
@@ -83,36 +79,29 @@ class Signs(Choices):
         Cost: 7 rounds and 45.6 bytes a party on average for each value at width 64 (fraction <=
         16).
         """
-        terms = z.own.reshape(-1)
-        starts = range(0, max(terms.size, 1), CHUNK)
-        made = [self._truncated(Summand(terms[at : at + CHUNK]), fraction) for at in starts]
-        ys, bits, parts = zip(*made, strict=True)
-        whole, positive = (shaped(_concatenated(p), z.shape) for p in (ys, parts))
-        return whole, _joined(bits, z.shape), positive
+        low = min(self.width + fraction, BITS) - 1
 
-    def _truncated(self, z: Summand, fraction: int) -> tuple[Rep3, Rep3, Rep3]:
-        first, _, helper = self._turn()
-        terms, shape = [self._masked(z)], z.shape
-        masks, low = self._masks(first, terms), min(self.width + fraction, BITS) - 1
-        (opened, cut), spread = together(
-            self.party,
-            self._opening(first, terms, masks, fraction),
-            self._spreading(helper, masks[0] if masks else None, low, shape),
-        )
-        known = OFFSET - opened[0] if opened else None
-        (y,), carries = together(
-            self.party,
-            self._resharing(first, cut, [shape]),
-            self._carrying(helper, spread, known, low, shape),
-        )
-        term = self._sign_term(*carries)
-        first, _, _ = self._turn()
-        bit, part = alone(self.party, self._choosing(first, term, y))
-        return y, bit, part
+        def step(first: int, part: Summand) -> Step[tuple[Rep3, Rep3, Rep3]]:
+            term, r, shape = self._masked(part), self._mask(first, part), part.shape
+            helper = (first + 2) % 3
+            (c, cut), spread = yield from together(
+                self._opening(first, term, r, fraction), self._spreading(helper, r, low, shape)
+            )
+            known = None if c is None else OFFSET - c
+            y, carries = yield from together(
+                self._resharing(first, cut, shape),
+                self._carrying(helper, spread, known, low, shape),
+            )
+            term = yield from self._sign_term(*carries)
+            bit, chosen = yield from self._choosing((first + 1) % 3, term, y)
+            return y, bit, chosen
+
+        ((y, bit, chosen),) = self._in_parts(step, z.map(lambda v: v.reshape(-1)))
+        return shaped(y, z.shape), Bits(bit, z.shape), shaped(chosen, z.shape)
 
     # The circuit.
 
-    def _carries_of(self, first: int, x: Rep3, *, negate: bool) -> Carries:
+    def _carries_of(self, first: int, x: Rep3, *, negate: bool) -> Step[Carries]:
         """Carries of x = (x0 + x1) + x2, or of -x: first knows one addend, the others the other."""
         t = s = None
         if self.party.rank == first:
@@ -122,8 +111,8 @@ class Signs(Choices):
         if negate:
             t, s = (None if v is None else WORD(0) - v for v in (t, s))
         low, shape = self.width - 1, x.shape
-        spread = alone(self.party, self._spreading(first, t, low, shape))
-        return alone(self.party, self._carrying(first, spread, s, low, shape))
+        spread = yield from self._spreading(first, t, low, shape)
+        return (yield from self._carrying(first, spread, s, low, shape))
 
     def _spreading(self, lone: int, t: Array | None, low: int, shape: Shape) -> Step[Spread]:
         """Lone's products of the low bits of t, shared by the others; its bit above, shared by all.
@@ -133,18 +122,25 @@ class Signs(Choices):
         party before draws the masks.
         """
         n, rank, after = math.prod(shape), self.party.rank, (lone + 1) % 3
-        words, plane = (planes_of.product_words(low, n),), (1, planes_of.words(n))
+        words, width = planes_of.product_words(low, n), planes_of.words(n)
+
+        def parts(both: Array) -> tuple[Array, Array]:
+            return both[:words], both[words:].reshape(1, width)
+
         if rank == after:
-            products, top = (yield {}, {lone: [Buffer(words), Buffer(plane)]})[lone]
-            return products, Rep3(top, np.zeros(plane, WORD))
-        products, mask = self.streams.common(lone, words), self.streams.common(lone, plane)
-        if t is None:
+            heard = yield {}, {lone: [Buffer((words + width,))]}
+            products, top = parts(heard[lone][0])
+            return products, Rep3(top, np.zeros((1, width), WORD))
+        message = self.streams.common(lone, (words + width,))
+        products, top = parts(message)
+        mask = top.copy()
+        if rank != lone:
             yield {}, {}
-            return products, Rep3(np.zeros(plane, WORD), mask)
-        top = mask.copy()
-        planes_of.block_products(products, top, t, low)
-        yield {after: [products, top]}, {}
-        return None, Rep3(mask, top)
+            return products, Rep3(np.zeros((1, width), WORD), mask)
+        if t is not None:
+            planes_of.block_products(products, top, t, low)
+        yield {after: [message]}, {}
+        return None, Rep3(mask, top.copy())
 
     def _carrying(
         self, lone: int, spread: Spread, s: Array | None, low: int, shape: Shape
@@ -156,34 +152,54 @@ class Signs(Choices):
         """
         n, blocks = math.prod(shape), -(-low // planes_of.BLOCK)
         rows, width, after = 2 * blocks - 1, planes_of.words(n), (lone + 1) % 3
-        (products, above), terms = spread, None
+        (products, above), term = spread, None
         if products is not None and s is not None:
             is_after, term = self.party.rank == after, np.zeros((rows, width), WORD)
             carry, through = term[:blocks], term[blocks:]
             highest = above.next if is_after else above.own
             planes_of.block_carries(carry, through, highest, products, s, low, whole=is_after)
-            terms = [term]
-        (shared,) = yield from self._resharing(after, terms, [(rows, width)], bits=True)
+        shared = yield from self._resharing(after, term, (rows, width), bits=True)
         lowest = np.zeros((1, width), WORD)  # the lowest block has no carry to pass on
         g = shared.map(lambda v: v[:blocks])
         q = shared.map(lambda v: np.concatenate([lowest, v[blocks:]]))
-        return Bits(g, shape), Bits(q, shape), Bits(above, shape)
+        return g, q, above
 
-    def _sign_term(self, g: Bits[Rep3], q: Bits[Rep3], top: Bits[Rep3]) -> Array:
+    def _sign_term(self, g: Rep3, q: Rep3, top: Rep3) -> Step[Array]:
         """This party's term of the sign, masked: the last level of the tree is left unshared."""
-        while g.planes.shape[0] > 2:
-            g, q = self.merge(g, q)
-        term = self.streams.zero.xor_to(np.zeros(top.planes.shape, WORD))
-        if g.planes.shape[0] == 1:
-            term ^= g.planes.own
+        while g.shape[0] > 2:
+            g, q = yield from self._merging(g, q)
+        term = self.streams.zero.xor_to(np.zeros(top.shape, WORD))
+        if g.shape[0] == 1:
+            term ^= g.own
         else:
             none = np.zeros((0, term.shape[1]), WORD)
-            x, y = g.planes, q.planes
-            planes_of.carry_step(x.own, x.next, y.own, y.next, term, none)
-        term ^= top.planes.own
+            planes_of.carry_step(g.own, g.next, q.own, q.next, term, none)
+        term ^= top.own
         return term
 
     # The tree, and addends for all bits.
+
+    def merge(self, g: Bits[Rep3], q: Bits[Rep3]) -> tuple[Bits[Rep3], Bits[Rep3]]:
+        """One level of the carry tree in one pass over the planes.
+
+        Cost: 1 round; 2·(m // 2) - 1 bits a party, since the lowest pair needs no propagate. Masked
+        as `conj`.
+        """
+        if g.planes.shape[0] < 2:  # one pair has no neighbour
+            return g, q
+        merged_g, merged_q = alone(self.party, self._merging(g.planes, q.planes))
+        return Bits(merged_g, g.shape), Bits(merged_q, g.shape)
+
+    def _merging(self, g: Rep3, q: Rep3) -> Step[tuple[Rep3, Rep3]]:
+        m, width = g.shape
+        h, rest = m // 2, slice(m - m % 2, m)
+        message = self.streams.zero.xor_to(np.zeros((2 * h - 1, width), WORD))
+        planes_of.carry_step(g.own, g.next, q.own, q.next, message[:h], message[h:])
+        heard = yield {self._before: [message]}, {self._after: [Buffer(message.shape)]}
+        merged, lowest = Rep3(message, heard[self._after][0]), np.zeros((1, width), WORD)
+        new_g = merged.map(lambda new, old: np.concatenate([new[:h], old[rest]]), g)
+        new_q = merged.map(lambda new, old: np.concatenate([lowest, new[h:], old[rest]]), q)
+        return new_g, new_q  # the lowest propagate is never used
 
     def addends(self, x: Rep3, width: int) -> tuple[Bits[Rep3], Bits[Rep3]]:
         """t = x0 + x1, which first knows, and s = x2, which second and helper hold.
@@ -208,49 +224,3 @@ class Signs(Choices):
             self.party.exchange({}, {})
             t, s = Rep3(nothing, mask), Rep3(planes_of.to_planes(x.own, width), nothing)
         return Bits(t, x.shape), Bits(s, x.shape)
-
-    def merge(self, g: Bits[Rep3], q: Bits[Rep3]) -> tuple[Bits[Rep3], Bits[Rep3]]:
-        """One level of the carry tree in one pass over the planes.
-
-        Cost: 1 round; 2·(m // 2) - 1 bits a party, since the lowest pair needs no propagate. Masked
-        as `conj`.
-        """
-        m = g.planes.shape[0]
-        h, width = m // 2, g.planes.shape[1]
-        if h == 0:  # one pair has no neighbour
-            return g, q
-        message = self.streams.zero.xor_to(np.zeros((2 * h - 1, width), WORD))
-        planes_of.carry_step(
-            g.planes.own, g.planes.next, q.planes.own, q.planes.next, message[:h], message[h:]
-        )
-        (heard,) = self.party.rotate(message)
-
-        def level(merged: Array, old_g: Array, old_q: Array) -> tuple[Array, Array]:
-            rest = slice(2 * h, m)
-            lowest = np.zeros((1, width), WORD)  # never used
-            return (
-                np.concatenate([merged[:h], old_g[rest]]),
-                np.concatenate([lowest, merged[h:], old_q[rest]]),
-            )
-
-        own_g, own_q = level(message, g.planes.own, q.planes.own)
-        next_g, next_q = level(heard, g.planes.next, q.planes.next)
-        return Bits(Rep3(own_g, next_g), g.shape), Bits(Rep3(own_q, next_q), g.shape)
-
-
-def _chunks(x: Rep3) -> list[Rep3]:
-    """Runs of CHUNK elements of a flat share; one, if it is empty."""
-    starts = range(0, max(len(x.own), 1), CHUNK)
-    return [x.map(lambda v, at=at: v[at : at + CHUNK]) for at in starts]
-
-
-def _concatenated(parts: Sequence[Rep3]) -> Rep3:
-    return parts[0] if len(parts) == 1 else parts[0].map(lambda *v: np.concatenate(v), *parts[1:])
-
-
-def _joined(planes: Sequence[Rep3], shape: Shape) -> Bits[Rep3]:
-    """One plane from those of the chunks, which end between words."""
-    if len(planes) == 1:
-        return Bits(planes[0], shape)
-    joined = planes[0].map(lambda *v: np.concatenate(v, axis=1), *planes[1:])
-    return Bits(joined, shape)

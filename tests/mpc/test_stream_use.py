@@ -62,6 +62,7 @@ def calls():
     recorder = SimpleNamespace(**{mode: getattr(native, mode) for mode in MODES}, chacha20=chacha20)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kernel, "_native", recorder)
+        patch.setattr("protocols.rep3.sharing.APART", 192)  # three parts side by side, too
         losses = run_parties(3, program, seeds=SEEDS)
     assert all(torch.isfinite(torch.as_tensor(loss)).all() for loss in losses)
     return made

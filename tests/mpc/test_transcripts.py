@@ -13,9 +13,9 @@ from tests.mpi.body import FIXED_SEEDS, Recorder, transcript
 
 # SHA-256 of what each rank sends, with the receiver, step and length of every array.
 RECORDED = [
-    "11ca75ee9f2606bd813af8d9b185c2e75cbba2de6112f3e6753d7a63de020b19",
-    "46662576e1a5566d1207e0c2ec6ad62f5e8cb5487b617a5a68c36bce4ef4be87",
-    "8712e51d5d7de6a4794da0ec2deadf10b22b73a9ddf53a938ae015aaf99db187",
+    "3c73be570fb92d74b5061f529905c8e3795cca9b626f38ae88196a709647b9ac",
+    "268e353b071fef7b6c090a3ec726b739eecf6c78d8ff18fcd9dd7960eba51799",
+    "019fd393911aeda069af924448dcbb30a03d130a08ef479b28c0608586be1850",
 ]
 
 

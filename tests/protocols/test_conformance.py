@@ -385,18 +385,27 @@ def test_a_sum_of_products_is_truncated_once(seed, shape):
     assert set((signed(of_total) - ((exact - signed(y)) >> 9)).reshape(-1)) <= {0, 1}
 
 
-def test_chunks_of_a_large_array_are_put_together_again(monkeypatch):
-    monkeypatch.setattr("protocols.rep3.signs.CHUNK", 128)
-    x = draw_words(1, (5, 77))
+@pytest.mark.parametrize("chunk, apart", [(128, 10**9), (10**9, 64), (320, 192)])
+def test_parts_of_a_large_array_are_put_together_again(monkeypatch, chunk, apart):
+    monkeypatch.setattr("protocols.rep3.sharing.CHUNK", chunk)
+    monkeypatch.setattr("protocols.rep3.sharing.APART", apart)
+    x = draw_words(1, (5, 77), 60)
 
     def program(p, x):
         positive, part = p.positive_part(x)
-        return [p.sign_bit(x), p.bit_to_ring(positive), part]
+        (product,) = p.product(multiply, (x, p.constant(np.ones(x.shape, np.uint64))))
+        cut, above, cut_part = p.truncated_positive_part(product, fraction=16)
+        bits = [p.bit_to_ring(b) for b in (p.sign_bit(x), positive, above)]
+        small = x.map(lambda v: v[:2, :3])
+        return [*bits, part, cut, cut_part, *p.truncate(x, small, fraction=16)]
 
-    negative, above, part = at_three(program, x)
-    assert np.array_equal(negative.reshape(x.shape), signed(x) < 0)
-    assert np.array_equal(above, signed(x) > 0)
+    *bits, part, cut, cut_part, truncated, small = at_three(program, x)
+    for found, expected in zip(bits, (signed(x) < 0, signed(x) > 0, signed(x) > 0), strict=True):
+        assert np.array_equal(found, expected)
     assert np.array_equal(signed(part), np.maximum(signed(x), 0))
+    assert np.array_equal(cut_part, np.where(signed(x) > 0, cut, np.uint64(0)))
+    for found, value in ((cut, x), (truncated, x), (small, x[:2, :3])):
+        assert set((signed(found) - (signed(value) >> 16)).reshape(-1)) <= {0, 1}
 
 
 @some

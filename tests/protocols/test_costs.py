@@ -312,11 +312,18 @@ def test_a_session_starts_with_one_round_of_96_bytes_a_party():
 
 
 def test_a_large_array_takes_the_rounds_of_its_chunks_and_no_more_bytes(monkeypatch):
-    monkeypatch.setattr("protocols.rep3.signs.CHUNK", 128)
-    metered_in_chunks = metered(of_array(functions.relu), 64)
-    for calls in zip(*metered_in_chunks, strict=True):
+    monkeypatch.setattr("protocols.rep3.sharing.CHUNK", 128)
+    for calls in zip(*metered(of_array(functions.relu), 64), strict=True):
         assert {rounds for rounds, _ in calls} == {3 * RELU[0]}
         assert sum(sent for _, sent in calls) == RELU[1] * N
+
+
+@pytest.mark.parametrize("name", ["truncate", "bilinear_truncate", "relu", "relu after a product"])
+def test_three_parts_side_by_side_cost_the_same_and_load_all_parties_alike(monkeypatch, name):
+    monkeypatch.setattr("protocols.rep3.sharing.APART", 192)
+    prepare, width, rounds, element_bytes = COSTS[name]
+    for party in metered(prepare, width):
+        assert party == [(rounds, element_bytes * N / 3)] * 3
 
 
 def test_a_sign_that_was_asked_for_twice_is_found_once():
