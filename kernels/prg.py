@@ -18,8 +18,9 @@ _LONGEST = 64 << 32  # bytes: the block counter has 32 bits
 
 def _require_stream(out: Array, nonce: bytes, *keys: bytes) -> None:
     require_target(out)
-    if any(type(k) is not bytes or len(k) != 32 for k in keys):
-        raise ValueError("a ChaCha20 key is 32 bytes")
+    for key in keys:
+        if type(key) is not bytes or len(key) != 32:
+            raise ValueError("a ChaCha20 key is 32 bytes")
     if type(nonce) is not bytes or len(nonce) != 12:
         raise ValueError("a ChaCha20 nonce is 12 bytes")
     if out.nbytes > _LONGEST:

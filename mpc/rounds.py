@@ -37,6 +37,8 @@ def alone(party: Party, step: Step[Result]) -> Result:
 
 def together(*steps: Step[Any]) -> Step[list[Any]]:
     """Steps side by side, as one. Cost: the rounds of the longest, the bytes of all."""
+    if len(steps) == 1:
+        return [(yield from steps[0])]
     results: dict[int, Any] = {}
     heard: dict[int, Heard | None] = dict.fromkeys(range(len(steps)))
     while True:

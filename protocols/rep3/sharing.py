@@ -18,7 +18,7 @@ from protocols.rep3.keys import agree_on_keys
 
 Arrays = list[Array]
 CHUNK = 1 << 20  # elements worked on at once: what masks and bit planes come to stays bounded
-APART = 3 << 14  # elements from which on three parts with turned roles are worth their messages
+APART = 3 << 16  # elements from which on three parts with turned roles are worth their messages
 
 
 class Sharing(BitProtocol[Rep3]):
