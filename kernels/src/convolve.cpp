@@ -195,7 +195,8 @@ template <class T> struct Convolution {
         for (i64 m = first; m < last; ++m)
             row_weight.push_back(m * weight_stride(kind == INPUT_GRAD)), row_image.push_back(m * image_stride(1));
 
-        if (kind != WEIGHT_GRAD && places <= FEW && follow(s.weight)) return run_thin(b, s, row_weight, row_image, result);
+        if (kind != WEIGHT_GRAD && places <= FEW && taps >= MANY && follow(s.weight))
+            return run_thin(b, s, row_weight, row_image, result);
         void* scratch = threads::scratch(threads::PRODUCT, ring<T>().scratch_bytes);
         for (const T* x : {in.x.data, in.x1}) {
             if (!x) continue;

@@ -71,7 +71,7 @@ void carry_step(u64* g_out, u64* p_out, const u64* g0, const u64* g1, const u64*
 // each are gathered here first, and every plane is then touched a cache line at a time.
 constexpr i64 WORDS = 8;
 
-// Bits of the 64 * count elements from word w on: line j holds `count` words of plane j, the rest is zero.
+// Bits of the 64 * count elements from word w on: line j holds `count` words of plane j.
 DEVICE void gather_lines(u64 (*lines)[WORDS], const u64* x, i64 n, int first_bit, int k, i64 w, i64 count) {
     alignas(64) u64 square[64];
     for (i64 i = 0; i < count; ++i) {
@@ -151,7 +151,7 @@ template <class F> DEVICE void each_block(int bits, F f) {
 // Onto `out`: the products of each block of the low `bits` bits; onto top: bit `bits`. What belongs to the same eight
 // words lies together, row by row, so that a pass over hundreds of planes walks through memory in order.
 void block_products(u64* out, u64* top, const u64* x, i64 n, int bits, i64 rows, i64 first, i64 last) {
-    alignas(64) u64 lines[64][WORDS];
+    alignas(64) u64 lines[64][WORDS] = {};
     for (i64 w = first; w < last; w += WORDS) {
         const i64 count = words_left(w, last);
         gather_lines(lines, x, n, 0, bits + 1, w, count);
@@ -171,7 +171,7 @@ void block_products(u64* out, u64* top, const u64* x, i64 n, int bits, i64 rows,
 // products of one addend and the other addend x; `whole` adds what depends on x alone. Onto top: bit `bits` of x.
 void block_carries(u64* g, u64* p, u64* top, const u64* shared, const u64* x, i64 n, int bits, bool whole, i64 rows,
                    i64 width, i64 first, i64 last) {
-    alignas(64) u64 lines[64][WORDS];
+    alignas(64) u64 lines[64][WORDS] = {};
     for (i64 w = first; w < last; w += WORDS) {
         const i64 count = words_left(w, last);
         gather_lines(lines, x, n, 0, bits + 1, w, count);

@@ -74,7 +74,7 @@ template <class T> void matmul(const View<T>& out, const Operands<T>& in) {
         cut(height, width, (parts + batch - 1) / batch, ring<T>().tile_rows, ring<T>().tile_columns, by_rows,
             by_columns);
     const i64 tasks = std::min(batch, parts);
-    const bool few = height <= FEW && follow(y_along);      // a small batch and a layer's weights, for one
+    const bool few = height <= FEW && k >= MANY && follow(y_along);      // a small batch and a layer's weights, for one
 
     threads::each(tasks * by_rows * by_columns, [&](i64 task) {
         const i64 r = task % by_rows, c = task / by_rows % by_columns, t = task / by_rows / by_columns;

@@ -23,7 +23,8 @@ template <class T> const RingTable<T>& ring();
 template <> inline const RingTable<u64>& ring<u64>() { return table().r64; }
 template <> inline const RingTable<u32>& ring<u32>() { return table().r32; }
 
-constexpr i64 FEW = 16;     // columns for which packing the other operand costs more than using it (thin_cpu.h)
+// Where there are so few columns, and so many terms to a sum, packing the other operand costs more than using it.
+constexpr i64 FEW = 16, MANY = 32;
 
 // Whether a table counts up by one from zero.
 inline bool follow(const std::vector<i64>& table) {

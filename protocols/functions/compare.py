@@ -23,8 +23,8 @@ def leaky_relu(x: SecretArray[Share], slope: float) -> SecretArray[Share]:
 
     Cost: `relu` and one truncation.
     """
-    positive = x.positive_part()
-    y = positive + (x - positive) * slope
+    positive = x.positive_part()  # first, so that a product is truncated with it
+    y = positive + (x.settled() - positive) * slope
     if slope >= 0:  # else where x is negative the result is positive, too
         y.memo["positive"] = x.positive()
     return y
@@ -41,16 +41,19 @@ def where(
 
 def maximum(x: SecretArray[Share], y: SecretArray[Share]) -> SecretArray[Share]:
     """The larger of two, element by element. Exact. Cost: `relu`."""
+    x, y = x.settled(), y.settled()
     return relu(x - y) + y
 
 
 def minimum(x: SecretArray[Share], y: SecretArray[Share]) -> SecretArray[Share]:
     """The smaller of two, element by element. Exact. Cost: `relu`."""
+    x, y = x.settled(), y.settled()
     return x - relu(x - y)
 
 
 def absolute(x: SecretArray[Share]) -> SecretArray[Share]:
     """|x|. Exact. Cost: `relu`."""
+    x = x.settled()
     lost = -(-x).positive_part()
     return x - lost - lost
 
@@ -62,6 +65,7 @@ def clamp(
 
     Cost: `relu` of as many elements as there are bounds, at once.
     """
+    x = x.settled()
     if low is None or high is None:
         if low is not None:
             return relu(x - low) + low
@@ -73,5 +77,6 @@ def clamp(
 
 def sign(x: SecretArray[Share]) -> SecretArray[Share]:
     """-1, 0 or 1, as an integer. Exact. Cost: two signs at once and two bits to numbers."""
+    x = x.settled()
     both = stack([x, -x]).negative().ring()
     return both[1] - both[0]

@@ -80,7 +80,7 @@ def exp(x: SecretArray[Share], fraction: int = FRACTION) -> SecretArray[Share]:
         fraction: fractional bits of the result, 16 to 24.
     """
     with x.protocol.scope("exp"):
-        x = x.at(FRACTION)
+        x = x.settled().at(FRACTION)
         kept = x >= LOWEST
         t = SecretArray(x.protocol, (x + 6.0).share, FRACTION + 4)
         y = polynomial(t, EIGHTH, FINE)

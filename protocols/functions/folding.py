@@ -62,11 +62,11 @@ def fold(x: SecretArray[Share], limit: float, shrink: int) -> Folded[Share]:
     At a comparison width k below 64, for |x| + limit < 2^(k - 17). Found once for an array: a
     gradient finds here what its function has left.
 
-    Cost: three signs at once and three `select` at once; under rep3 10 rounds.
+    Cost: three signs at once and three `select` at once; under rep3 8 rounds.
     """
     key = f"folded at {limit} by {shrink}"
     if key not in x.memo:
-        fine = x.at(FRACTION)
+        fine = x.settled().at(FRACTION)
         signs = stack([fine, fine + limit, limit - fine]).negative()
         chosen = signs.select(stack([fine, fine + limit, fine - limit]))
         below, under, over = chosen[0], chosen[1], chosen[2]

@@ -18,13 +18,13 @@ def _gated(bits: SecretBits[Share], grad: Number, like: SecretArray[Share]) -> S
     return bits.select(secret_like(grad, like).broadcast_to(bits.shape))
 
 
-@implements("relu")
+@implements("relu", lazy=True)
 def relu(x: SecretArray[Share]) -> SecretArray[Share]:
     """max(x, 0), computed when it is looked at; a max-pool goes before it."""
     return Rectified(x)
 
 
-@implements("threshold_backward")
+@implements("threshold_backward", lazy=True)
 def relu_backward(grad: Number, result: SecretArray[Share], threshold: float) -> SecretArray[Share]:
     """The gradient where the input was above. Cost: one `select`; no comparison after a ReLU.
 

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+
 from kernels.ring import multiply
 from mpc.ring import Shape
 from mpc.shares import Share
@@ -61,7 +63,7 @@ def _per_channel(v: Any, rank: int) -> Any:
     return move(lambda a: a.reshape(-1, *(1 for _ in range(rank - 2))), v)
 
 
-@implements("native_batch_norm", cells=(3, 4))
+@implements("native_batch_norm", cells=(3, 4), lazy=True)
 def batch_norm(
     x: SecretArray[Share],
     weight: Number | None,
@@ -79,7 +81,7 @@ def batch_norm(
     """
     rank = x.ndim
     if training or running_mean is None or running_var is None:
-        rows = _channels(x)
+        rows = _channels(x.settled())
         standard, mean, variance, inverse = standardise(rows, eps)
         if running_mean is not None and running_var is not None:
             count = rows.shape[1]
@@ -106,12 +108,18 @@ def _from_statistics(
 ) -> SecretArray[Share]:
     """(x - mean)·inverse·weight; what does not depend on x is found once.
 
-    Right after a layer with weights the scale goes into them, and costs nothing any more.
+    Right after a layer with weights the scale goes into them, and costs nothing any more; not where
+    a gradient is wanted, which would need the layer's own result, too.
+
+    Error: of a scale s right after weights W, sqrt(K)·2^-20 for K products of inputs near 1, beside
+    what |s - s'| of its own rounding brings.
     """
     scale = inverse
     if weight is not None:
         scale = inverse.remembered("scale", weight, lambda: inverse * weight)
-    folded = x.times_channels(scale) if isinstance(x, PendingProduct) else None
+    folded = None
+    if isinstance(x, PendingProduct) and not torch.is_grad_enabled():
+        folded = x.times_channels(scale)
     if folded is not None:
         shift = scale.remembered("shift", mean, lambda: scale * mean)
         y: SecretArray[Share] = folded - _per_channel(shift, x.ndim)

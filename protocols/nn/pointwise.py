@@ -41,21 +41,21 @@ def _added(x: Number, y: Number, factor: float) -> Number:
     return y.bilinear(multiply, factor, fraction=fraction)
 
 
-@implements("add.Tensor", "add.Scalar")
+@implements("add.Tensor", "add.Scalar", lazy=True)
 def add(x: Number, y: Number, alpha: float = 1) -> Number:
     """X + alpha·y."""
     a, b = as_number(x), as_number(y)
     return a + _added(a, b, alpha)
 
 
-@implements("sub.Tensor", "sub.Scalar")
+@implements("sub.Tensor", "sub.Scalar", lazy=True)
 def subtract(x: Number, y: Number, alpha: float = 1) -> Number:
     """X - alpha·y."""
     a, b = as_number(x), as_number(y)
     return a - _added(a, b, alpha)
 
 
-@implements("rsub.Scalar", "rsub.Tensor")
+@implements("rsub.Scalar", "rsub.Tensor", lazy=True)
 def subtract_from(x: Number, y: Number, alpha: float = 1) -> Number:
     """Y - alpha·x."""
     return as_number(y) - scaled(as_number(x), alpha)
@@ -107,7 +107,7 @@ def _copies_over(x: SecretArray[Share], y: float) -> SecretArray[Share]:
     return result.broadcast_to(x.shape)
 
 
-@implements("neg")
+@implements("neg", lazy=True)
 def negate(x: Number) -> Number:
     """-x."""
     return -x

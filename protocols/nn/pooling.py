@@ -142,7 +142,7 @@ def _to_winners(grad: Number, x: SecretArray[Share], winners: Winners) -> Secret
 
 
 def _register(rank: int) -> None:
-    @implements(f"max_pool{rank}d_with_indices")
+    @implements(f"max_pool{rank}d_with_indices", lazy=True)
     def max_pool(
         x: SecretArray[Share],
         kernel: Sequence[int],
@@ -154,7 +154,7 @@ def _register(rank: int) -> None:
         """Largest of each window. Cost: `tournament` of the kernel's size."""
         return _max_pool(x, _windows(x, kernel, stride, padding, dilation, ceil_mode, rank))
 
-    @implements(f"max_pool{rank}d_with_indices_backward")
+    @implements(f"max_pool{rank}d_with_indices_backward", lazy=True)
     def max_pool_backward(
         grad: Number,
         x: SecretArray[Share],
@@ -212,14 +212,14 @@ def _register(rank: int) -> None:
         bins = Bins(tuple(x.shape[-rank:]), tuple(grad.shape[-rank:]))
         return move(bins.spread, shared_out(grad, bins.counts()))
 
-    @implements(f"adaptive_max_pool{rank}d")
+    @implements(f"adaptive_max_pool{rank}d", lazy=True)
     def adaptive_max_pool(
         x: SecretArray[Share], size: Sequence[int]
     ) -> tuple[SecretArray[Share], Winners]:
         """Largest of equal windows that cover the input."""
         return _max_pool(x, _adaptive(x, size, rank))
 
-    @implements(f"adaptive_max_pool{rank}d_backward")
+    @implements(f"adaptive_max_pool{rank}d_backward", lazy=True)
     def adaptive_max_pool_backward(
         grad: Number, x: SecretArray[Share], winners: Winners
     ) -> SecretArray[Share]:

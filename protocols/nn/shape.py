@@ -42,7 +42,7 @@ def pulled_back(f: Callable[[Array], Array], shape: Shape, grad: Value) -> Value
     return move(back, grad)
 
 
-@implements("clone", "contiguous", "lift_fresh")
+@implements("clone", "contiguous", "lift_fresh", lazy=True)
 def same(x: Value, memory_format: Any = None) -> Value:
     """The value itself: shares are never changed in place."""
     return x

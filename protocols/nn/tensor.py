@@ -33,6 +33,7 @@ class Entry:
     function: Operator
     cells: tuple[int, ...]
     protocol: bool
+    lazy: bool
 
 
 OPERATORS: dict[str, Entry] = {}
@@ -61,7 +62,7 @@ _SAME = frozenset(["detach", "alias"])
 
 
 def implements(
-    *names: str, cells: tuple[int, ...] = (), protocol: bool = False
+    *names: str, cells: tuple[int, ...] = (), protocol: bool = False, lazy: bool = False
 ) -> Callable[[Operator], Operator]:
     """Register a function as what these ATen operators do on secrets.
 
@@ -69,13 +70,15 @@ def implements(
         names: the operators: `add.Tensor`, or `relu` for `relu.default`.
         cells: places of arguments that the operator changes; the function gets their `Cell`.
         protocol: whether the function gets the protocol as its first argument.
+        lazy: whether it has a use for arrays that wait for what follows them; others get them
+            settled, since each sum that is made of one is rounded by itself.
     """
 
     def register(f: Operator) -> Operator:
         for name in names:
             if name in OPERATORS:
                 raise ValueError(f"{name} is implemented twice")
-            OPERATORS[name] = Entry(f, cells, protocol)
+            OPERATORS[name] = Entry(f, cells, protocol, lazy)
         return f
 
     return register
@@ -189,7 +192,8 @@ def _carry_out(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     if name in _SAME:  # so that in-place changes of either are seen by both
         return SecretTensor(args[0].cell, protocol, args[0].dtype)
     compute = _how(func, full, secrets)
-    plain_args, plain_kwargs = tree_map(_unwrap, (list(args), kwargs))
+    unwrap = _unwrap if isinstance(compute, Entry) and compute.lazy else _settled
+    plain_args, plain_kwargs = tree_map(unwrap, (list(args), kwargs))
     if isinstance(compute, Entry):
         for i in compute.cells:
             plain_args[i] = args[i].cell if isinstance(args[i], SecretTensor) else None
@@ -277,6 +281,11 @@ def _unwrap(item: Any) -> Any:
         public = item.detach().numpy()
         return public.astype(np.float64) if item.is_floating_point() else public
     return item
+
+
+def _settled(item: Any) -> Any:
+    value = _unwrap(item)
+    return value.settled() if isinstance(value, SecretArray) else value
 
 
 def _float_type(secrets: Sequence[SecretTensor]) -> torch.dtype:

@@ -17,7 +17,7 @@ from protocols.bits import BitProtocol
 from protocols.rep3.keys import agree_on_keys
 
 Arrays = list[Array]
-CHUNK = 1 << 20  # elements worked on at once: what masks and bit planes come to stays bounded
+CHUNK = 1 << 20  # elements compared at once: what masks and bit planes come to stays bounded
 APART = 3 << 16  # elements from which on three parts with turned roles are worth their messages
 
 
@@ -100,29 +100,34 @@ class Sharing(BitProtocol[Rep3]):
         return self.streams.public.random(shape)
 
     def summand(self, x: Rep3) -> Summand:
-        """This party's own term of the three. No message."""
-        return Summand(x.own)
+        """This party's own term of the three, as a copy. No message."""
+        return Summand(x.own.copy())
 
     # What the other words stand on.
 
     def _in_parts(
-        self, step: Callable[[int, Any], Step[tuple[Rep3, ...]]], *xs: Rep3 | Summand
+        self,
+        step: Callable[[int, Any], Step[tuple[Rep3, ...]]],
+        *xs: Rep3 | Summand,
+        chunk: int | None = None,
     ) -> list[tuple[Rep3, ...]]:
         """Run step(first, part) on parts of flat x's, and join what it returns along the last axis.
 
         A small x is one part, whose roles turn with every call. A large one is three that run side
         by side with the roles turned, so that all three parties compute and send at the same time,
-        and as much. Of a larger one CHUNK elements at a time are worked on. Parts end between words
-        of bit planes.
+        and as much. `chunk` is how many elements are worked on at a time; more take more rounds.
+        Parts end between words of bit planes.
         """
         made: list[list[tuple[Rep3, ...]]] = [[] for _ in xs]
         sizes = [x.own.size for x in xs]
-        for start in range(0, max([1, *sizes]), CHUNK):
+        longest = max([1, *sizes])
+        chunk = chunk or longest
+        for start in range(0, longest, chunk):
             steps, owners = [], []
             for i, (x, size) in enumerate(zip(xs, sizes, strict=True)):
                 if start and start >= size:
                     continue
-                for part in self._cut(start, min(size, start + CHUNK)):
+                for part in self._cut(start, min(size, start + chunk)):
                     first, _, _ = self._turn()
                     steps.append(step(first, x.map(lambda v, part=part: v[part])))
                     owners.append(i)

@@ -4,6 +4,7 @@ In reading order:
 
     factors     the form of a real; a public factor as ring elements
     array       `SecretArray`, `SecretBits`, and what joins, aligns and multiplies arrays
+    lazy        `Lazy`: an array that waits to be computed until it is known what follows
     pending     `pending_product`: one that is truncated when it is known what follows
     rectified   `Rectified`: max(x, 0) that lets a max-pool go first
 """

@@ -2,8 +2,8 @@
 
 Ring elements know no scale; `SecretArray` does. An element v with `fraction` f stands for v / 2^f;
 integers and bits have f = 0. Sums take the finer scale, products too. Every product of two scaled
-numbers is truncated at once, so that no intermediate value leaves the ring: |x| must stay below
-2^(62 - 2f), 2^30 at f = 16.
+numbers is truncated before it is multiplied again, so that no value leaves the ring: |x| must stay
+below 2^(62 - 2f), 2^30 at f = 16.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic
+from typing import Any, ClassVar, Generic
 
 import numpy as np
 import numpy.typing as npt
@@ -67,6 +67,11 @@ class SecretArray(Generic[Share]):
         raise UsageError("a secret cannot be tested in `if` or `while`: use where(), or open it")
 
     __array_ufunc__ = None  # so that ndarray + SecretArray comes to __radd__
+    takes_sums: ClassVar[bool] = False  # whether what is added to it goes into it (pending)
+
+    def settled(self) -> SecretArray[Share]:
+        """The array itself; one that waits for what follows it (lazy) is computed now."""
+        return self
 
     @property
     def shape(self) -> Shape:
@@ -164,11 +169,15 @@ class SecretArray(Generic[Share]):
 
     def __add__(self, other: SecretArray[Share] | Public) -> SecretArray[Share]:
         """x + y. No message."""
+        if isinstance(other, SecretArray) and other.takes_sums:
+            return other + self
         x, y = align(self, self._secret(other))
         return x.map(_named(np.add, "+", x.shape, y.shape), y)
 
     def __sub__(self, other: SecretArray[Share] | Public) -> SecretArray[Share]:
         """x - y. No message."""
+        if isinstance(other, SecretArray) and other.takes_sums:
+            return -other + self
         x, y = align(self, self._secret(other))
         return x.map(_named(np.subtract, "-", x.shape, y.shape), y)
 

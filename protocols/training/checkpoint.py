@@ -111,7 +111,10 @@ def save(
     epoch: int,
     recipe: dict[str, Any],
 ) -> None:
-    """Write this party's shares of a model. Every party calls it at the same step; no message.
+    """Write this party's shares of a model. Every party calls it at the same step.
+
+    No message, but for weights that wait to be truncated, as after `p.sub_(gradient)` outside an
+    optimizer.
 
     Args:
         session: whose shares.

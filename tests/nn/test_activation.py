@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from mpc.errors import NotOffered
-from tests.nn.both import PROTOCOLS, RELATIVE, SEEDS, ULP, check, reals, secretly, some
+from tests.nn.both import PROTOCOLS, RELATIVE, SEEDS, ULP, check, reals, secretly, shared, some
 
 protocols = pytest.mark.parametrize("protocol", PROTOCOLS)
 SHAPES = st.sampled_from([(1,), (7,), (2, 3, 4), (65,)])
@@ -168,3 +168,36 @@ def test_a_gradient_needs_no_second_comparison():
     assert leaky == 4  # and one product with a public number
     assert gelu == 4 + 2  # the slope after its function, and one product
     assert silu == 6 + 2
+
+
+@pytest.mark.parametrize(
+    "function, rounds",
+    [
+        (F.relu6, 2 + 7),
+        (F.hardtanh, 2 + 7),
+        (F.hardsigmoid, 2 + 2 + 7),
+        (F.sigmoid, 2 + 16),
+        (F.softplus, 2 + 14),
+        (F.relu, 7),
+    ],
+)
+def test_an_activation_truncates_the_product_before_it_once(function, rounds):
+    from mpc.launch import run_parties
+    from protocols.nn import Session
+
+    x, weight = reals(1, 20, 8).float(), reals(2, 16, 8).float()
+
+    def program(party):
+        session = Session(party)
+        secret, w = shared(session, x), shared(session, weight)
+        before = party.meter.total.rounds
+        y = function(F.linear(secret, w))
+        y.secret.share  # noqa: B018
+        taken = party.meter.total.rounds - before
+        return taken, session.open(y, reason="a test")
+
+    for taken, y in run_parties(3, program):
+        assert taken == rounds
+        assert torch.allclose(y, function(x @ weight.T), atol=2e-3)
+        if function is F.relu6:
+            assert y.min() == 0 and y.max() == 6

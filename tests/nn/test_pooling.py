@@ -78,6 +78,23 @@ def test_a_pool_that_goes_before_a_relu_gives_the_same_and_so_does_its_gradient(
     check(protocol, lambda x: pool(F.relu(x * 1), **setting), reals(seed, *shape), grads=[0])
 
 
+@pytest.mark.parametrize("width", [40, 64])
+def test_a_pool_goes_before_the_relu_of_a_convolution_at_any_width(width):
+    from mpc.launch import run_parties
+    from protocols.nn import Session
+
+    weight, x = reals(1, 2, 1, 3, 3, limit=1).float(), reals(2, 1, 1, 8, 8).float()
+
+    def program(party):
+        session = Session(party, width=width)
+        w, secret = shared(session, weight), shared(session, x)
+        y = F.max_pool2d(F.relu(F.conv2d(secret, w, padding=1)), 3, 2, padding=1)
+        return session.open(y, reason="a test")
+
+    exact = F.max_pool2d(F.relu(F.conv2d(x, weight, padding=1)), 3, 2, padding=1)
+    assert torch.all(abs(run_parties(3, program)[0] - exact) <= ULP)
+
+
 @protocols
 def test_a_relu_that_is_used_beside_a_pool_too_has_the_gradient_of_both(protocol):
     def f(x):

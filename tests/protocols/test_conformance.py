@@ -385,6 +385,13 @@ def test_a_sum_of_products_is_truncated_once(seed, shape):
     assert set((signed(of_total) - ((exact - signed(y)) >> 9)).reshape(-1)) <= {0, 1}
 
 
+def test_a_share_is_not_used_up_with_what_is_made_of_it():
+    x = draw_words(1, (70,), 60)
+    (cut, kept) = at_three(lambda p, x: [*p.truncate_summands(p.summand(x), fraction=9), x], x)
+    assert np.array_equal(kept, x)
+    assert set(signed(cut) - (signed(x) >> 9)) <= {0, 1}
+
+
 @pytest.mark.parametrize("chunk, apart", [(128, 10**9), (10**9, 64), (320, 192)])
 def test_parts_of_a_large_array_are_put_together_again(monkeypatch, chunk, apart):
     monkeypatch.setattr("protocols.rep3.sharing.CHUNK", chunk)

@@ -119,14 +119,14 @@ def bound(found, runs=RUNS, scale=2.0):
 def pairs(views, rank):
     """Bits of received words less, and xor, what the party holds and what else it received.
 
-    Of packed bits the first word of each array is looked at.
+    Of packed bits the first, the middle and the last word of each array are looked at.
     """
     sums = None
     for run in views:
         _, heard, held, _ = run[rank]
         words = np.array([a for a in heard if a.shape == X.shape and a.dtype == np.uint64])
-        narrow = [a.reshape(-1)[:1] for a in heard if a.shape != X.shape and a.dtype == np.uint64]
-        planes = np.array(narrow)
+        packed = [a.reshape(-1) for a in heard if a.shape != X.shape and a.dtype == np.uint64]
+        planes = np.array([a[[at]] for a in packed for at in {0, len(a) // 2, len(a) - 1}])
         known = np.array([*held, held[0] + held[1], held[2] + held[3]])
         one, other = np.triu_indices(len(words), 1)
         a, b = np.triu_indices(len(planes), 1)

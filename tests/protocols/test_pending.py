@@ -6,12 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernels.ring import multiply
-from mpc.errors import ShapeMismatch
+from mpc.errors import PeerError, ShapeMismatch
 from mpc.launch import run_parties
 from protocols import functions
 from protocols.clear import Clear
 from protocols.rep3 import Rep3Protocol
-from protocols.secret import SecretArray, constant, pending_product
+from protocols.secret import Rectified, SecretArray, constant, pending_product
 from tests.protocols.words import SEEDS, ULP, computed, reals, some
 
 protocols = pytest.mark.parametrize("protocol", ["clear", "rep3"])
@@ -82,6 +82,57 @@ def test_it_is_truncated_once():
         return counts
 
     assert set(map(tuple, run_parties(3, program))) == {(0, 0, 2, 0)}
+
+
+def rounds_of(function):
+    """Rounds of a function of a product, at each party."""
+
+    def program(party):
+        p = Rep3Protocol(party)
+        x = SecretArray(p, p.constant(np.arange(64, dtype=np.uint64) << np.uint64(16)))
+        product, before = pending_product(multiply, x, x), party.meter.total.rounds
+        function(product, x)
+        return party.meter.total.rounds - before
+
+    return set(run_parties(3, program))
+
+
+def test_a_known_sign_is_used_again_and_a_shortcut_may_stand_on_the_left():
+    assert rounds_of(lambda z, x: functions.relu(x + z)) == {7}
+    assert rounds_of(lambda z, x: functions.relu(Rectified(x) - z)) == {7 + 7}
+    assert rounds_of(lambda z, x: (z.positive(), z.share)) == {2 + 6}
+    assert rounds_of(lambda z, x: (z.positive(), functions.relu(z))) == {2 + 6 + 2}
+    assert rounds_of(lambda z, x: (functions.relu(z), z.positive(), z.share)) == {7}
+
+
+@pytest.mark.parametrize(
+    "function, rounds",
+    [
+        (lambda z: functions.clamp(z, -1, 1), 2 + 7),
+        (functions.absolute, 2 + 7),
+        (lambda z: functions.minimum(z, z), 2 + 7),
+        (functions.sign, 2 + 8),
+        (functions.sigmoid, 2 + 16),
+        (functions.exp, 2 + 20),
+        (lambda z: functions.leaky_relu(z, 0.5), 7 + 2),
+    ],
+)
+def test_a_function_that_needs_the_value_several_times_truncates_it_once(function, rounds):
+    assert rounds_of(lambda z, x: function(z).share) == {rounds}
+
+
+def test_what_was_under_way_when_a_session_failed_says_so_when_it_is_asked_for():
+    def program(party):
+        p = Rep3Protocol(party)
+        product = pending_product(multiply, *[constant(p, np.ones((2, 3)))] * 2)
+        party.close("a test")
+        with pytest.raises(PeerError, match="a test"):
+            product.share  # noqa: B018
+        assert product.shape == (2, 3) and "shape=(2, 3)" in repr(product)
+        with pytest.raises(PeerError, match="lost with the session"):
+            product.share  # noqa: B018
+
+    run_parties(3, program)
 
 
 def test_shapes_that_do_not_fit_are_refused():
