@@ -83,19 +83,25 @@ DEVICE void gather_lines(u64 (*lines)[WORDS], const u64* x, i64 n, int first_bit
     }
 }
 
-DEVICE i64 words_left(i64 w, i64 last) { return last - w < WORDS ? last - w : WORDS; }
+// f(w, count, lines): eight words of planes first_bit .. first_bit + k - 1 at a time, fewer at the end.
+template <class F>
+DEVICE void each_eight(const u64* x, i64 n, int first_bit, int k, i64 first, i64 last, F f) {
+    alignas(64) u64 lines[64][WORDS] = {};
+    for (i64 w = first; w < last; w += WORDS) {
+        const i64 count = last - w < WORDS ? last - w : WORDS;
+        gather_lines(lines, x, n, first_bit, k, w, count);
+        f(w, count, lines);
+    }
+}
 
 void to_planes(u64* planes, const u64* x, i64 n, int k, int first_bit, i64 width, i64 first, i64 last) {
-    alignas(64) u64 lines[64][WORDS];
-    for (i64 w = first; w < last; w += WORDS) {
-        const i64 count = words_left(w, last);
-        gather_lines(lines, x, n, first_bit, k, w, count);
+    each_eight(x, n, first_bit, k, first, last, [&](i64 w, i64 count, const u64 (*lines)[WORDS]) {
         for (int j = 0; j < k; ++j) {
             u64* line = planes + j * width + w;
             if (count == WORDS) for (i64 i = 0; i < WORDS; ++i) line[i] = lines[j][i];
             else for (i64 i = 0; i < count; ++i) line[i] = lines[j][i];
         }
-    }
+    });
 }
 
 void from_planes(u64* x, const u64* planes, i64 n, int k, i64 width, i64 first, i64 last) {
@@ -151,10 +157,7 @@ template <class F> DEVICE void each_block(int bits, F f) {
 // Onto `out`: the products of each block of the low `bits` bits; onto top: bit `bits`. What belongs to the same eight
 // words lies together, row by row, so that a pass over hundreds of planes walks through memory in order.
 void block_products(u64* out, u64* top, const u64* x, i64 n, int bits, i64 rows, i64 first, i64 last) {
-    alignas(64) u64 lines[64][WORDS] = {};
-    for (i64 w = first; w < last; w += WORDS) {
-        const i64 count = words_left(w, last);
-        gather_lines(lines, x, n, 0, bits + 1, w, count);
+    each_eight(x, n, 0, bits + 1, first, last, [&](i64 w, i64 count, const u64 (*lines)[WORDS]) {
         each_block(bits, [&](int b, auto size) {
             constexpr int B = decltype(size)::value;
             Line t[B], products[(1 << B) - 1];
@@ -164,17 +167,14 @@ void block_products(u64* out, u64* top, const u64* x, i64 n, int bits, i64 rows,
             for (int m = 0; m < (1 << B) - 1; ++m) xor_line(row + m * count, products[m], count);
         });
         xor_line(top + w, load_line(lines[bits], WORDS), count);
-    }
+    });
 }
 
 // Onto g and p: the carry out of each block and, of all but the lowest, whether one passes through, from the shared
 // products of one addend and the other addend x; `whole` adds what depends on x alone. Onto top: bit `bits` of x.
 void block_carries(u64* g, u64* p, u64* top, const u64* shared, const u64* x, i64 n, int bits, bool whole, i64 rows,
                    i64 width, i64 first, i64 last) {
-    alignas(64) u64 lines[64][WORDS] = {};
-    for (i64 w = first; w < last; w += WORDS) {
-        const i64 count = words_left(w, last);
-        gather_lines(lines, x, n, 0, bits + 1, w, count);
+    each_eight(x, n, 0, bits + 1, first, last, [&](i64 w, i64 count, const u64 (*lines)[WORDS]) {
         each_block(bits, [&](int b, auto size) {
             constexpr int B = decltype(size)::value;
             Line s[B], products[(1 << B) - 1], carry, through, all;
@@ -186,5 +186,5 @@ void block_carries(u64* g, u64* p, u64* top, const u64* shared, const u64* x, i6
             if (b) xor_line(p + (b - 1) * width + w, whole ? through ^ all : through, count);
         });
         xor_line(top + w, load_line(lines[bits], WORDS), count);
-    }
+    });
 }

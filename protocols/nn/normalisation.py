@@ -111,8 +111,8 @@ def _from_statistics(
     Right after a layer with weights the scale goes into them, and costs nothing any more; not where
     a gradient is wanted, which would need the layer's own result, too.
 
-    Error: of a scale s right after weights W, sqrt(K)·2^-20 for K products of inputs near 1, beside
-    what |s - s'| of its own rounding brings.
+    Error: that of the scale, relative; in the weights also 2^-20 of each, times the inputs that it
+    meets, added up.
     """
     scale = inverse
     if weight is not None:

@@ -75,8 +75,7 @@ class Sharing(BitProtocol[Rep3]):
         """
         own = [share.own for share in shares]
         send = {self._after: own} if to in (None, self._after) else {}
-        lacking = [Buffer.like(a) for a in own]
-        expect = {self._before: lacking} if to in (None, self.party.rank) else {}
+        expect = {self._before: own} if to in (None, self.party.rank) else {}
         heard = self.party.exchange(send, expect)
         if not expect:
             return [None for _ in shares]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -12,7 +13,7 @@ from protocols.bits import BitProtocol
 from protocols.secret.array import SecretArray, SecretBits
 
 
-class Lazy(SecretArray[Share]):
+class Lazy(SecretArray[Share], ABC):
     """An array that is computed when it is first looked at, and once.
 
     Parties do the same steps in the same order, so they all compute it at the same step. What that
@@ -30,8 +31,9 @@ class Lazy(SecretArray[Share]):
         self._set(protocol=protocol, fraction=fraction, memo={})
         self._set(_done=None, _metered=protocol.put_off(), _shape=shape)
 
+    @abstractmethod
     def _compute(self) -> SecretArray[Share]:
-        raise NotImplementedError
+        """Compute the array; called once, unless it fails."""
 
     def settled(self) -> SecretArray[Share]:
         """The array as any other, computed now if it was not yet."""
