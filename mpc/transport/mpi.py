@@ -55,6 +55,7 @@ class MpiTransport:
         self._comm.Set_errhandler(MPI.ERRORS_RETURN)
         self.rank, self.size = self._comm.Get_rank(), self._comm.Get_size()
         self._status = MPI.Status()  # of the latest probe
+        self._said: dict[int, str] = {}  # farewells that have been heard, by rank
         self._closed = False
 
     def exchange(self, step: int, send: Outgoing, receive: Incoming, deadline_s: float) -> None:
@@ -105,12 +106,17 @@ class MpiTransport:
             late = {*wanted, *unfinished}
             # Only who is waited for is heard: a peer whose part of this round is here may have
             # ended for a reason that this party is about to learn first-hand.
-            farewells = (self._farewell(peer) for peer in sorted(late))
-            if (heard := next((f for f in farewells if f is not None), None)) is not None:
+            gone = {peer for peer in sorted(late) if self._farewell(peer) is not None}
+            for peer in gone & wanted.keys():
+                # What it sent before it ended came before its farewell did, if only just.
+                self._receive(step, peer, wanted[peer], requests, partners)
+            if ended := sorted(p for p in gone if wanted.get(p) or p not in wanted):
                 # One that gave up on this party cannot know for whom this one waits in turn.
-                also = {peer for peer in late if peer != heard[0]}
+                also = late - {ended[0]}
                 waiting = f"waiting for {_names(also)}, " if also else ""
-                raise PeerLost(f"step {step}: {waiting}party {heard[0]} ended: {heard[1]}")
+                raise PeerLost(
+                    f"step {step}: {waiting}party {ended[0]} ended: {self._said[ended[0]]}"
+                )
             if late and waited > deadline_s:
                 self._give_up(step, late, deadline_s)
             time.sleep(min(max(waited / 20, _SHORTEST_NAP_S), _LONGEST_NAP_S))
@@ -122,8 +128,8 @@ class MpiTransport:
         until = time.monotonic() + _GRACE_S
         while time.monotonic() < until:
             for peer in late:
-                if (heard := self._farewell(peer)) is not None:
-                    raise PeerLost(f"step {step}: party {peer} ended: {heard[1]}")
+                if (why := self._farewell(peer)) is not None:
+                    raise PeerLost(f"step {step}: party {peer} ended: {why}")
             time.sleep(_LONGEST_NAP_S)
         raise PeerLost(reason)
 
@@ -155,13 +161,13 @@ class MpiTransport:
             partners.append(peer)
             buffers.popleft()
 
-    def _farewell(self, source: int) -> tuple[int, str] | None:
-        """Who said farewell and why, if anybody did."""
-        message = self._comm.Improbe(source, _FAREWELL, self._status)
-        if message is None:
-            return None
-        nbytes = self._status.Get_count(self._mpi.BYTE)
-        return self._status.Get_source(), self._read(message, nbytes)
+    def _farewell(self, peer: int) -> str | None:
+        """Why a peer ended, if it said so."""
+        if peer not in self._said:
+            message = self._comm.Improbe(peer, _FAREWELL, self._status)
+            if message is not None:
+                self._said[peer] = self._read(message, self._status.Get_count(self._mpi.BYTE))
+        return self._said.get(peer)
 
     def _read(self, message: MPI.Message, nbytes: int) -> str:
         if nbytes > _LINE_BYTES:

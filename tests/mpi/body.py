@@ -231,6 +231,36 @@ def one_is_killed_while_others_compute(party):
         np.linalg.norm(np.ones((200, 200)))
 
 
+class LookingLate:
+    """A communicator on which a message is first seen after the farewell that follows it."""
+
+    def __init__(self, inner):
+        self._inner, self._heard = inner, False
+
+    def __getattr__(self, name):
+        return getattr(self._inner, name)
+
+    def Improbe(self, source, tag, status):  # noqa: N802
+        if tag == mpi._FAREWELL:
+            found = self._inner.Improbe(source, tag, status)
+            self._heard = self._heard or found is not None
+            return found
+        return self._inner.Improbe(source, tag, status) if self._heard else None
+
+
+def one_ends_right_after_it_sent(party):
+    """North sees east's message when east has ended already, and waits for it in vain then."""
+    if party.rank == 1:
+        party.exchange({0: [np.arange(3)]}, {})
+        raise ValueError
+    if party.rank == 0:
+        party.transport._comm = LookingLate(party.transport._comm)
+        assert np.array_equal(party.exchange({}, {1: [Buffer.like(np.arange(3))]})[1][0], range(3))
+    else:
+        party.exchange({}, {})
+    party.exchange({}, {1: [Buffer((1,))]})
+
+
 def one_raises(party):
     party.rotate(np.zeros(1))
     if party.rank == 1:
@@ -249,6 +279,7 @@ BAD = {
     "killed": one_is_killed,
     "killed-computing": one_is_killed_while_others_compute,
     "raises": one_raises,
+    "ends": one_ends_right_after_it_sent,
 }
 
 

@@ -98,6 +98,14 @@ def test_a_rank_that_is_killed_ends_the_others_with_its_name(name):
         assert "PeerLost: " in line and "east" in line
 
 
+def test_what_a_rank_sent_before_it_ended_arrives_whichever_is_seen_first():
+    job = ranks(3, "ends")
+    assert failed_cleanly(job), job.stderr
+    heard = said(job)
+    for rank in (0, 2):
+        assert "PeerLost: step 4: party 1 (east) ended: ValueError" in heard[rank]
+
+
 def test_a_rank_that_raises_ends_the_others_who_hear_its_name_and_no_value():
     job = ranks(3, "raises")
     assert failed_cleanly(job), job.stderr
