@@ -9,7 +9,7 @@ import numpy as np
 
 from kernels import _native
 from kernels.array import UNSIGNED_DTYPES, WORD, Array, Shape, require, require_shape
-from kernels.bilinear import compiled
+from kernels.bilinear import Bilinear, compiled
 from kernels.bits import words
 
 
@@ -29,6 +29,26 @@ def _multiply_cross(out: Array, x0: Array, x1: Array, y0: Array, y1: Array) -> N
 
 
 multiply = compiled("multiply", _product_shape, _multiply_add, _multiply_cross)
+
+
+def _summed_shape(x: Shape, y: Shape) -> Shape:
+    if x[:1] != y[:1]:
+        raise ValueError(f"sum of products: {x} and {y} have different numbers of terms")
+    return multiply.shape(x[1:], y[1:])
+
+
+def _summed_add(out: Array, x: Array, y: Array) -> None:
+    for j in range(len(x)):
+        multiply.add_to(out, x[j, ...], y[j, ...])  # [j, ...] keeps a single number an array
+
+
+def _summed_cross(out: Array, x0: Array, x1: Array, y0: Array, y1: Array) -> None:
+    for j in range(len(x0)):
+        multiply.cross_to(out, x0[j, ...], x1[j, ...], y0[j, ...], y1[j, ...])
+
+
+# Products summed along the first axis: what is added costs nothing on the wire.
+summed_products = Bilinear("sum of products", _summed_shape, _summed_add, _summed_cross)
 
 
 def _require_fraction(fraction: int) -> None:

@@ -16,15 +16,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
 
 from kernels import native
 from mpc.errors import PeerError, PeerLost, UsageError
 from mpc.party import Party
+from mpc.sources.dealer import DealerSource, send_seeds, serve
 from mpc.transport.local import LocalHub
 from mpc.transport.mpi import MpiTransport
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
 
 T = TypeVar("T")
 
@@ -95,6 +99,7 @@ def run_under_mpi(
     deadline_s: float = 120.0,
     names: Sequence[str] | None = None,
     threads: int | None = None,
+    communicator: MPI.Intracomm | None = None,
 ) -> T:
     """Run a program as this rank.
 
@@ -108,6 +113,7 @@ def run_under_mpi(
         deadline_s: longest wait for a peer.
         names: what people call the parties, by rank; each tells its own to the others.
         threads: kernel threads of this rank; by default the machine's cores over the ranks on it.
+        communicator: the parties' ranks; by default all that mpirun started.
 
     Raises:
         UsageError: mpirun started another number of ranks.
@@ -117,11 +123,8 @@ def run_under_mpi(
     os.environ.setdefault("OMPI_MCA_mpi_yield_when_idle", "1")
     from mpi4py import MPI  # importing it initialises MPI
 
-    world = MPI.COMM_WORLD
-    if (ranks := world.Get_size()) != parties:
-        raise UsageError(
-            f"{ranks} ranks were started, but this job needs {parties}: mpirun -n {parties}"
-        )
+    world = communicator or MPI.COMM_WORLD
+    _require_ranks(world.Get_size(), parties)
     if names is not None and len(names) != parties:
         raise UsageError(f"{len(names)} names were given for {parties} parties")
     local = world.Split_type(MPI.COMM_TYPE_SHARED)
@@ -138,6 +141,73 @@ def run_under_mpi(
         raise
     party.close()
     return result
+
+
+def run_with_dealer(
+    program: Callable[[Party, DealerSource], T],
+    *,
+    parties: int,
+    deadline_s: float = 120.0,
+    names: Sequence[str] | None = None,
+    threads: int | None = None,
+) -> T | None:
+    """As `run_under_mpi`, with one more rank, the last, that deals to the parties (`mpc.sources`).
+
+    Returns what the program does, and None at the dealer, once the parties are done.
+
+    Raises:
+        UsageError: mpirun started another number of ranks than the parties and a dealer.
+    """
+    os.environ.setdefault("OMPI_MCA_mpi_yield_when_idle", "1")
+    from mpi4py import MPI  # importing it initialises MPI
+
+    world = MPI.COMM_WORLD
+    _require_ranks(world.Get_size(), parties, " and a dealer")
+    whole = Party(MpiTransport(world), deadline_s=deadline_s)
+    seed, seeds = send_seeds(whole)
+    rank = world.Get_rank()
+    among, ends = (
+        cast("MPI.Intracomm", world.Split(int(of), rank))
+        for of in (rank < parties, rank >= parties - 1)
+    )
+    if rank == parties:
+        native.threads(threads or 1)
+        # The dealer waits for as long as the parties compute; they do not wait long for it.
+        serve(Party(MpiTransport(ends), deadline_s=float("inf")), seeds)
+        whole.close()
+        return None
+    link = Party(MpiTransport(ends), deadline_s=deadline_s) if rank == parties - 1 else None
+    source = DealerSource(seed, link)
+
+    def served(party: Party) -> T:
+        result = program(party, source)
+        source.close()
+        return result
+
+    try:
+        result = run_under_mpi(
+            served,
+            parties=parties,
+            deadline_s=deadline_s,
+            names=names,
+            threads=threads,
+            communicator=among,
+        )
+    except BaseException as error:
+        for party in (link, whole):
+            if party is not None:
+                party.close(type(error).__name__)
+        raise
+    whole.close()
+    return result
+
+
+def _require_ranks(ranks: int, parties: int, more: str = "") -> None:
+    needed = parties + bool(more)
+    if ranks != needed:
+        raise UsageError(
+            f"{ranks} ranks were started, but this job needs {parties}{more}: mpirun -n {needed}"
+        )
 
 
 @contextmanager

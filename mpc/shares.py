@@ -94,7 +94,32 @@ class Summand:
         return Summand(np.asarray(f(self.own, *(o.own for o in others))))
 
 
-Share = TypeVar("Share", Plain, Rep3)
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False, repr=False)
+class Additive:
+    """Party i's term of x = x_0 + x_1 + … (or x_0 ^ x_1 ^ …), one a party."""
+
+    own: Array
+
+    @property
+    def terms(self) -> tuple[Array, ...]:
+        """What the share is made of, in the order of its constructor."""
+        return (self.own,)
+
+    def __repr__(self) -> str:
+        """Kind and shape; never a term."""
+        return f"{type(self).__name__}(shape={self.shape})"
+
+    @property
+    def shape(self) -> Shape:
+        """Shape of the array."""
+        return self.own.shape
+
+    def map(self, f: LocalMap, *others: Self) -> Self:
+        """Apply f, linear in all its arguments together; no message is sent."""
+        return type(self)(np.asarray(f(self.own, *(o.own for o in others))))
+
+
+Share = TypeVar("Share", Plain, Rep3, Additive)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

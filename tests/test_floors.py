@@ -19,7 +19,7 @@ FLOORS: dict[str, list[str | set[str]] | None] = {
     "protocols": [
         "cli",
         "radiology",
-        {"training", "inference", "privacy", "aggregation"},
+        {"training", "inference", "privacy", "aggregation", "interop"},
         "nn",
         "functions",
         "secret",
@@ -29,6 +29,7 @@ FLOORS: dict[str, list[str | set[str]] | None] = {
     ],
     "mpc": [
         "launch",
+        "sources",
         "rounds",
         "party",
         "correlated",

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kernels.bilinear import Bilinear
-from kernels.ring import multiply
-from mpc.ring import WORD, Array, Shape
+from kernels.ring import multiply, summed_products
+from mpc.ring import WORD, Array
 from mpc.shares import Share
 from protocols.secret import SecretArray, products, stack
 
@@ -46,26 +45,6 @@ def times_at(
     Cost: 2 rounds, one `bilinear_truncate` for each result; 1 round where no bit is dropped.
     """
     return products(multiply, *pairs, fraction=fraction)
-
-
-def _summed_shape(x: Shape, y: Shape) -> Shape:
-    if x[:1] != y[:1]:
-        raise ValueError(f"sum of products: {x} and {y} have different numbers of terms")
-    return multiply.shape(x[1:], y[1:])
-
-
-def _summed_add(out: Array, x: Array, y: Array) -> None:
-    for j in range(len(x)):
-        multiply.add_to(out, x[j, ...], y[j, ...])  # [j, ...] keeps a single number an array
-
-
-def _summed_cross(out: Array, x0: Array, x1: Array, y0: Array, y1: Array) -> None:
-    for j in range(len(x0)):
-        multiply.cross_to(out, x0[j, ...], x1[j, ...], y0[j, ...], y1[j, ...])
-
-
-# Products summed along the first axis: what is added costs nothing on the wire.
-summed_products = Bilinear("sum of products", _summed_shape, _summed_add, _summed_cross)
 
 
 def affine(

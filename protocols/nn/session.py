@@ -14,9 +14,11 @@ import torch
 from torch import nn
 
 from mpc import __version__
+from mpc.correlated.seeded import Source
 from mpc.errors import NotOffered, PeerError, ShapeMismatch, UsageError
 from mpc.party import Buffer, Party
 from mpc.ring import BITS, Array, FixedPoint, Shape
+from protocols.additive import AdditiveProtocol
 from protocols.base import Opening
 from protocols.bits import BitProtocol
 from protocols.clear import Clear
@@ -26,7 +28,11 @@ from protocols.nn.tensor import SecretTensor
 from protocols.rep3 import Rep3Protocol
 from protocols.secret import FORM, FRACTION, SecretArray, SecretBits
 
-PROTOCOLS: dict[str, type[BitProtocol[Any]]] = {"rep3": Rep3Protocol, "clear": Clear}
+PROTOCOLS: dict[str, type[BitProtocol[Any]]] = {
+    "rep3": Rep3Protocol,
+    "additive": AdditiveProtocol,
+    "clear": Clear,
+}
 M = TypeVar("M", bound=nn.Module)
 
 LARGEST_INPUT = 2**40  # elements: what a peer may announce
@@ -40,32 +46,42 @@ class Session:
 
     Args:
         party: this party; None with the clear protocol.
-        protocol: "rep3" or "clear".
+        protocol: "rep3", "additive" or "clear".
         width: bits of a comparison. 64 is right for every value; fewer cost fewer bytes, and then
             every compared value must stay below 2^(width - 18) in absolute value,
             since what is compared is a difference.
+        source: where "additive" has its correlated randomness from; the others need none.
 
     Raises:
-        OutOfStep: the parties run other versions, protocols or widths.
+        OutOfStep: the parties run other versions, protocols, widths or sources.
     """
 
     def __init__(
-        self, party: Party | None = None, *, protocol: str = "rep3", width: int = BITS
+        self,
+        party: Party | None = None,
+        *,
+        protocol: str = "rep3",
+        width: int = BITS,
+        source: Source | None = None,
     ) -> None:
         """Compare version and settings with the peers, then agree on keys. Cost: 2 rounds."""
         if protocol not in PROTOCOLS:
             raise NotOffered(f"protocol {protocol!r}: choose {' or '.join(PROTOCOLS)}")
         if party is None and protocol != "clear":
             raise UsageError(f"{protocol} needs a party: start one with mpc.launch")
+        if source is not None and protocol != "additive":
+            raise UsageError(f"{protocol} uses no correlated randomness: leave the source out")
         self.party = party
         if party is not None:
             # PyTorch and NumPy too: which operators arrive, and how numbers round, is up to them.
             settings = (
                 f"radmpc {__version__} torch {torch.__version__} numpy {np.__version__} "
-                f"{protocol} width={width} fraction={FRACTION}"
+                f"{protocol} width={width} fraction={FRACTION} {source.name if source else ''}"
             )
-            party.agree(hashlib.sha256(settings.encode()).digest(), "version, protocol or width")
-        self.protocol = PROTOCOLS[protocol](party, width=width)
+            what = "version, protocol, width or source"
+            party.agree(hashlib.sha256(settings.encode()).digest(), what)
+        more = {"source": source} if protocol == "additive" else {}
+        self.protocol = PROTOCOLS[protocol](party, width=width, **more)
 
     @property
     def openings(self) -> list[Opening]:

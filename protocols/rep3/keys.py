@@ -6,7 +6,7 @@ import hashlib
 
 import numpy as np
 
-from mpc.correlated import ReplicatedStreams
+from mpc.correlated.replicated import ReplicatedStreams
 from mpc.errors import UsageError
 from mpc.party import Buffer, Party
 from mpc.prg import Stream

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpc.correlated import ReplicatedStreams
+from mpc.correlated.replicated import ReplicatedStreams
 from mpc.prg import Stream
 from mpc.shares import Bits, Plain, Rep3
 

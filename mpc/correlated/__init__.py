@@ -1,0 +1,7 @@
+"""Randomness that parties hold without having sent it: common keys, and items made by a source.
+
+- `replicated`: keys that pairs of three parties hold
+- `items`: what additive sharing needs for each of its steps, and how it is made
+- `carries`: a carry tree of four neighbours at a time, for such an item
+- `seeded`: items whose masks come from one seed a party, and who makes the rest
+"""

@@ -1,0 +1,24 @@
+"""Who makes the correlated randomness of additive sharing, and what that assumes.
+
+- `insecure`: for tests, all parties in one process
+- `first_party`: rank 0, as CrypTen does it by default
+- `dealer`: a rank of its own, which answers while the parties compute
+- `stored`: files made ahead, one a party
+- `counted`: nobody; counts what would be needed, for a plan
+"""
+
+from mpc.sources.counted import CountedSource
+from mpc.sources.dealer import DealerSource, serve
+from mpc.sources.first_party import FirstPartySource
+from mpc.sources.insecure import InsecureSource
+from mpc.sources.stored import StoredSource, deal
+
+__all__ = [
+    "CountedSource",
+    "DealerSource",
+    "FirstPartySource",
+    "InsecureSource",
+    "StoredSource",
+    "deal",
+    "serve",
+]

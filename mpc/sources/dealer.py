@@ -1,0 +1,98 @@
+"""A dealer: a rank of its own that makes items while the parties compute.
+
+The dealer sends each party a seed, and the last party the corrections that it asks for. It is told
+shapes and sees no message of the parties. It must not be one of them, nor share what it knows with
+any: who knows the seeds can read every opening.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from mpc.correlated.items import Item, described, read_item
+from mpc.correlated.seeded import Maker, SeededSource
+from mpc.errors import PeerError
+from mpc.party import Buffer, Party
+from mpc.prg import SEED_BYTES
+from mpc.ring import Array
+
+LAST, DEALER = 0, 1  # ranks on the link between the last party and the dealer
+LONGEST_REQUEST = 1 << 16  # bytes
+_BYTE = np.dtype(np.uint8)
+
+
+class DealerSource(SeededSource):
+    """Items from a dealer.
+
+    Cost: none in rounds of the parties; a request and its corrections between the last party and
+    the dealer, while the others wait for it in their next round.
+
+    Args:
+        seed: what the dealer sent to this party (`send_seeds`).
+        link: the last party's link to the dealer, of which it is rank 0; None at the others.
+    """
+
+    name: ClassVar[str] = "dealer"
+    assumption: ClassVar[str] = "the dealer tells no party anything"
+
+    def __init__(self, seed: bytes, link: Party | None) -> None:
+        """Take both; nothing is sent."""
+        super().__init__(seed, is_last=link is not None)
+        self._link = link
+
+    def _corrections(self, number: int, item: Item) -> list[Array]:
+        assert self._link is not None  # or this were not the last party
+        request = np.frombuffer(described(item).encode(), np.uint8)
+        self._link.exchange({DEALER: [np.array([number, request.size], np.int64)]}, {})
+        expect = [Buffer(field.shape, field.dtype) for field in item.products()]
+        self._link.exchange({DEALER: [request]}, {})
+        return self._link.exchange({}, {DEALER: expect})[DEALER]
+
+    def close(self) -> None:
+        """Let the dealer go."""
+        if self._link is not None:
+            self._link.exchange({DEALER: [np.array([0, 0], np.int64)]}, {})
+            self._link.close()
+
+
+def send_seeds(whole: Party) -> tuple[bytes, list[bytes]]:
+    """The dealer, who is the last rank of `whole`, sends each party a seed. 1 round.
+
+    Returns this rank's seed, and at the dealer all of them.
+    """
+    dealer = whole.size - 1
+    if whole.rank != dealer:
+        buffer = Buffer((SEED_BYTES,), _BYTE)
+        return whole.exchange({}, {dealer: [buffer]})[dealer][0].tobytes(), []
+    seeds = [whole.seed("a party's seed") for _ in range(dealer)]
+    whole.exchange({p: [np.frombuffer(seeds[p], np.uint8)] for p in whole.others}, {})
+    return b"", seeds
+
+
+def serve(link: Party, seeds: Sequence[bytes]) -> int:
+    """Answer the last party's requests until it has no more; returns how many items were made.
+
+    Args:
+        link: this dealer's end, of which it is rank 1. Its deadline is the longest that the parties
+            may compute without a request.
+        seeds: of all parties, by rank.
+
+    Raises:
+        PeerError: a request that is none, or a number that was served before.
+    """
+    maker, served = Maker(seeds), 0
+    while True:
+        header = Buffer((2,), np.dtype(np.int64))
+        number, length = map(int, link.exchange({}, {LAST: [header]})[LAST][0])
+        if not length:
+            link.close()
+            return served
+        if number != served or not 0 < length <= LONGEST_REQUEST:
+            raise PeerError(f"item {number} was asked for where {served} is next")
+        (request,) = link.exchange({}, {LAST: [Buffer((length,), _BYTE)]})[LAST]
+        item = read_item(request.tobytes())
+        link.exchange({LAST: maker.corrections(number, item)}, {})
+        served += 1

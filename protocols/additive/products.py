@@ -1,0 +1,127 @@
+"""Products from triples of their own shape, and truncation from one masked opening."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from kernels import ring
+from kernels.bilinear import Bilinear
+from mpc.correlated.items import Mask, Masked, Triple
+from mpc.correlated.seeded import Source, new_masks
+from mpc.party import Party
+from mpc.ring import BITS, WORD, Array
+from mpc.shares import Additive, Summand
+from protocols.additive.sharing import Sharing
+
+OFFSET = WORD(1 << 62)  # makes |z| < 2^62 non-negative before it is masked
+TOP = WORD(63)
+
+
+@dataclass(slots=True)
+class Factor:
+    """A share that was a factor: the mask that it is opened under, and what all learn."""
+
+    mask: Mask
+    opened: Array
+
+
+class Products(Sharing):
+    """The words that multiply and scale."""
+
+    def __init__(self, party: Party, *, width: int = BITS, source: Source | None = None) -> None:
+        """See `Sharing`."""
+        super().__init__(party, width=width, source=source)
+        # A share that is a factor again is not opened again: the weights of a model at inference,
+        # or, on the way back through a model, what was a factor on the way there.
+        self._factors: WeakKeyDictionary[Additive, Factor] = WeakKeyDictionary()
+
+    def bilinear(self, f: Bilinear, *pairs: tuple[Additive, Additive]) -> tuple[Additive, ...]:
+        """f(x, y) for each pair, f linear in both.
+
+        Cost: 1 round; each party sends each peer an element for each element of the factors that
+        were none before; no round if all were. Dealt: a triple of the factors' shapes.
+        """
+        return tuple(Additive(z.own) for z in self.product(f, *pairs))
+
+    def product(self, f: Bilinear, *pairs: tuple[Additive, Additive]) -> tuple[Summand, ...]:
+        """As `bilinear`, as terms.
+
+        With a, b and f(a, b) dealt and d = x - a, e = y - b opened, f(x, y) is f(d, b) + f(a, e) +
+        f(a, b), and f(d, e) at the first party. Safe: a and b are uniform to all other parties
+        together, and a mask belongs to one share: what is opened under it is opened once, and
+        serves every product of that share.
+        """
+        new: list[Factor] = []
+        taken = []
+        for x, y in pairs:
+            known = None if x is y else self._mask_of(y)
+            item = Triple(f.name, x.shape, y.shape, self._mask_of(x), known, square=x is y)
+            dealt = self.source.take(item)
+            old = [self.source.mask(mask, field) for mask, field in item.reused()]
+            a, b = item.operands(dealt.masks, old)
+            for value, own, name in zip((x, y), (a, b), new_masks(item, dealt.number), strict=True):
+                if value not in self._factors:
+                    masked = np.subtract(value.own, own, out=np.empty(value.shape, WORD))
+                    self._factors[value] = Factor(name, masked)
+                    new.append(self._factors[value])
+            taken.append((x, y, a, b, dealt.products[0]))
+        if new:
+            opened = self._opened(*(factor.opened for factor in new))
+            for factor, what in zip(new, opened, strict=True):
+                factor.opened = what
+        return tuple(self._term(f, *parts) for parts in taken)
+
+    def _mask_of(self, x: Additive) -> Mask | None:
+        factor = self._factors.get(x)
+        return None if factor is None else factor.mask
+
+    def _term(
+        self, f: Bilinear, x: Additive, y: Additive, a: Array, b: Array, product: Array
+    ) -> Summand:
+        """This party's term of f(x, y) from what was opened and dealt. No message."""
+        d, e = self._factors[x].opened, self._factors[y].opened
+        term = product if product.flags.writeable else product.copy()
+        # One pass for f(d, b) + f(a, e), and f(d, e): `cross_to` adds f(d, e + rest) + f(a, e).
+        rest = b if self._is_first else np.subtract(b, e, out=np.empty(b.shape, WORD))
+        f.cross_to(term, d, a, e, rest)
+        return Summand(term)
+
+    def truncate(self, *shares: Additive, fraction: int) -> tuple[Additive, ...]:
+        """x / 2^fraction, rounded down or one ulp more.
+
+        With r uniform it is rounded up with the chance of the part cut off.
+
+        c = x + 2^62 + r is opened; x + 2^62 < 2^63, so c wraps exactly when r has its top bit set
+        and c has not, which the dealt top bit of r corrects. If the result is opened, its rounding
+        tells about the bits that were cut off, as any stochastic rounding does.
+
+        Cost: 1 round; each party sends each peer one element for each value. Dealt: r, its high
+        bits and its top bit. Safe: r is uniform to all other parties together, and used once.
+        """
+        taken = [self.source.take(Masked(x.own.size, fraction=fraction)) for x in shares]
+        masked = [
+            self._masked(x.own, dealt.masks[0]) for x, dealt in zip(shares, taken, strict=True)
+        ]
+        opened = self._opened(*masked) if masked else []
+        return tuple(
+            Additive(self._cut(c, dealt.products[0], dealt.products[1], fraction).reshape(x.shape))
+            for x, c, dealt in zip(shares, opened, taken, strict=True)
+        )
+
+    def truncate_summands(self, *summands: Summand, fraction: int) -> tuple[Additive, ...]:
+        """As `truncate`: a term of a product is a share."""
+        return self.truncate(*(Additive(z.own) for z in summands), fraction=fraction)
+
+    def _masked(self, own: Array, r: Array) -> Array:
+        """This party's term of x + 2^62 + r, flat: masked by its part of r, which is used up."""
+        np.add(r, own.reshape(-1), out=r)
+        return np.add(r, OFFSET, out=r) if self._is_first else r
+
+    def _cut(self, c: Array, high: Array, top: Array, fraction: int) -> Array:
+        """This party's term of (c - 2^62 - r) / 2^fraction from its shares of r's bits."""
+        if self._is_first:
+            return ring.truncation_public(c, high, top.astype(WORD), fraction)
+        return ring.truncation_private(c, high, top, fraction)
