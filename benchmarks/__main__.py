@@ -13,7 +13,7 @@ from benchmarks import epoch, roofline, sizes, wide_area
 from benchmarks.cases import CASES, Case, sized
 from benchmarks.peers.beside import SHARED, as_json, machine_rates, side_by_side
 from benchmarks.peers.chart import draw
-from benchmarks.ranks import on_this_rank, say, start, write
+from benchmarks.ranks import PARTIES, on_this_rank, say, start, write
 from benchmarks.runner import HEAD, format_row, run
 from mpc.errors import UsageError
 from mpc.launch import under_mpirun
@@ -30,8 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.peers or options.sizes or (options.epoch and not under_mpirun()):
         return _run_by_run(options)
     if not under_mpirun():
-        return start(given)
-    return on_this_rank(_program(options), options.json)
+        return start(given, options.parties)
+    return on_this_rank(_program(options), options.json, options.parties)
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
@@ -42,6 +42,10 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--batch", type=int, help="another batch than the case's own")
     parser.add_argument("--repeats", type=int, help="another number of repeats")
     parser.add_argument("--width", type=int, default=64, help="bits of a comparison (default 64)")
+    parser.add_argument(
+        "--protocol", choices=("rep3", "additive"), default="rep3", help="of CASE (default rep3)"
+    )
+    parser.add_argument("--parties", type=int, help="with additive: 2 to 4 (default 2)")
     parser.add_argument(
         "--sittings", type=int, default=2, help="with --peers: how often (default 2)"
     )
@@ -63,6 +67,9 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         parser.error(f"no case {', '.join(unknown)}: choose from {', '.join(CASES)}")
     if options.cases and (options.sizes or options.epoch or options.roofline):
         parser.error("--sizes, --epoch and --roofline take no case")
+    options.parties = options.parties or (2 if options.protocol == "additive" else PARTIES)
+    if (options.protocol == "rep3") != (options.parties == PARTIES) and options.parties != 3:
+        parser.error(f"{options.protocol} does not run with {options.parties} parties")
     if options.epoch != (options.data is not None):
         parser.error("--epoch and --data go together")
     return options
@@ -100,7 +107,14 @@ def _cases(party: Party, options: argparse.Namespace) -> list[dict[str, object]]
     say(party, HEAD)
     for case, batch in _asked(options, SHARED):
         repeats = options.repeats or case.repeats
-        row = run(party, case, protocol="rep3", width=options.width, batch=batch, repeats=repeats)
+        row = run(
+            party,
+            case,
+            protocol=options.protocol,
+            width=options.width,
+            batch=batch,
+            repeats=repeats,
+        )
         say(party, format_row(row))
         rows.append(row.as_dict())
     return rows

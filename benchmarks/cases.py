@@ -55,7 +55,7 @@ def sized(name: str) -> tuple[str, int]:
 
 
 def _reals(session: Session, *shape: int) -> Any:
-    return session.share(torch.randn(shape) if session.rank == 0 else None, owner=0)
+    return session.share(torch.randn(shape) if session.rank == 0 else None, owner=0, shape=shape)
 
 
 def _secret(session: Session, *shape: int) -> SecretArray[Any]:
@@ -131,7 +131,8 @@ def cnntrain(session: Session, batch: int) -> Step:
     model = session.secure(radcnn().train())
     x = _reals(session, batch, 1, 28, 28)
     labels = torch.eye(2)[torch.randint(0, 2, (batch,))]
-    y = session.share(labels if session.rank == 0 else None, owner=0)
+    mine = labels if session.rank == 0 else None
+    y = session.share(mine, owner=0, shape=tuple(labels.shape))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
 
     def step() -> object:

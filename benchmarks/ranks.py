@@ -21,13 +21,13 @@ LAUNCHER_FAILED = 213
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def start(arguments: Sequence[str]) -> int:
+def start(arguments: Sequence[str], parties: int = PARTIES) -> int:
     """Run `python -m benchmarks` with these arguments at every rank; returns its exit code."""
-    line, environment = mpirun(PARTIES, ["-m", "benchmarks", *arguments])
+    line, environment = mpirun(parties, ["-m", "benchmarks", *arguments])
     return subprocess.run(line, env=environment, check=False).returncode
 
 
-def measured(*arguments: str) -> Any:
+def measured(*arguments: str, parties: int = PARTIES) -> Any:
     """What `python -m benchmarks` writes with these arguments, from fresh ranks and in silence.
 
     Raises:
@@ -36,7 +36,7 @@ def measured(*arguments: str) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out.json"
         command = ["-m", "benchmarks", *arguments, "--json", str(out)]
-        line, environment = mpirun(PARTIES, command)
+        line, environment = mpirun(parties, command)
         for _ in range(2):
             ran = subprocess.run(
                 line, env=environment, stdout=subprocess.DEVNULL, check=False, cwd=ROOT
@@ -47,7 +47,9 @@ def measured(*arguments: str) -> Any:
         return json.loads(out.read_text())
 
 
-def on_this_rank(program: Callable[[Party], object], out: Path | None) -> int:
+def on_this_rank(
+    program: Callable[[Party], object], out: Path | None, parties: int = PARTIES
+) -> int:
     """Run a program as one of the ranks; the first writes what it returns as JSON."""
 
     def written(party: Party) -> None:
@@ -56,7 +58,7 @@ def on_this_rank(program: Callable[[Party], object], out: Path | None) -> int:
             write(made, out)
 
     try:
-        run_under_mpi(written, parties=PARTIES)
+        run_under_mpi(written, parties=parties)
     except MpcError as error:
         print(error, file=sys.stderr)
         abort_all()

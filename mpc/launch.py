@@ -5,6 +5,7 @@ A program is a function of one `Party`. The same program runs under both.
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import signal
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from mpi4py import MPI
 
 T = TypeVar("T")
+THE_DEALER = "the dealer"
 
 # Set by mpirun and by Slurm's srun; their presence says that this process is one rank of several.
 _RANK_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_RANK", "SLURM_STEP_NUM_TASKS")
@@ -99,7 +101,6 @@ def run_under_mpi(
     deadline_s: float = 120.0,
     names: Sequence[str] | None = None,
     threads: int | None = None,
-    communicator: MPI.Intracomm | None = None,
 ) -> T:
     """Run a program as this rank.
 
@@ -113,34 +114,16 @@ def run_under_mpi(
         deadline_s: longest wait for a peer.
         names: what people call the parties, by rank; each tells its own to the others.
         threads: kernel threads of this rank; by default the machine's cores over the ranks on it.
-        communicator: the parties' ranks; by default all that mpirun started.
 
     Raises:
         UsageError: mpirun started another number of ranks.
     """
-    # A rank that waits lets others of its core go first. MPI does so by itself only where it was
-    # told of more ranks than cores, and a launcher that is not ours may not have said so.
-    os.environ.setdefault("OMPI_MCA_mpi_yield_when_idle", "1")
-    from mpi4py import MPI  # importing it initialises MPI
-
-    world = communicator or MPI.COMM_WORLD
-    _require_ranks(world.Get_size(), parties)
-    if names is not None and len(names) != parties:
-        raise UsageError(f"{len(names)} names were given for {parties} parties")
-    local = world.Split_type(MPI.COMM_TYPE_SHARED)
-    native.threads(threads or max(1, native.threads() // local.Get_size()))
-    local.Free()
+    world = _world(parties, names, threads)
     name = names[world.Get_rank()] if names else None
-    party = Party(MpiTransport(world), deadline_s=deadline_s, name=name)
-    try:
+    with _ending(Party(MpiTransport(world), deadline_s=deadline_s, name=name)) as party:
         party.introduce()
         with _naming_the_lost(party):
-            result = program(party)
-    except BaseException as error:
-        party.close(str(error) if isinstance(error, PeerError) else type(error).__name__)
-        raise
-    party.close()
-    return result
+            return program(party)
 
 
 def run_with_dealer(
@@ -150,56 +133,77 @@ def run_with_dealer(
     deadline_s: float = 120.0,
     names: Sequence[str] | None = None,
     threads: int | None = None,
+    agree: Callable[[Party], None] = lambda whole: None,
 ) -> T | None:
     """As `run_under_mpi`, with one more rank, the last, that deals to the parties (`mpc.sources`).
 
-    Returns what the program does, and None at the dealer, once the parties are done.
+    Returns what the program does, and None at the dealer, once the parties are done. The dealer is
+    "the dealer" in errors. It waits for as long as the parties compute, and hears of it when the
+    last of them ends; they wait for it no longer than for each other.
+
+    Args:
+        program: what each party does with its source.
+        parties: how many of them there are; the dealer is none.
+        deadline_s: longest wait for a peer.
+        names: what people call the parties, by rank.
+        threads: kernel threads of this rank; the dealer makes all products that the parties take.
+        agree: what parties and dealer compare before a seed is sent.
 
     Raises:
         UsageError: mpirun started another number of ranks than the parties and a dealer.
     """
+    world = _world(parties, names, threads, " and a dealer")
+    rank = world.Get_rank()
+    called = [*names, THE_DEALER][rank] if names else THE_DEALER if rank == parties else None
+    whole = Party(MpiTransport(world), deadline_s=deadline_s, name=called)
+    with _ending(whole):
+        whole.introduce()
+        with _naming_the_lost(whole):
+            agree(whole)
+            seed, seeds = send_seeds(whole)
+            # The parties have wires of their own, on which the dealer hears nothing.
+            among = cast("MPI.Intracomm", world.Split(int(rank < parties), rank))
+            if rank == parties:
+                whole.deadline_s = math.inf
+                serve(whole, seeds)
+                return None
+            source = DealerSource(seed, whole if rank == parties - 1 else None)
+            party = Party(MpiTransport(among), deadline_s=deadline_s, name=whole.name)
+            with _ending(party):
+                party.introduce()
+                result = program(party, source)
+            source.close()
+            return result
+
+
+def _world(
+    parties: int, names: Sequence[str] | None, threads: int | None, more: str = ""
+) -> MPI.Intracomm:
+    """All ranks that mpirun started, if they are as many as needed; sets this rank's threads."""
+    # A rank that waits lets others of its core go first. MPI does so by itself only where it was
+    # told of more ranks than cores, and a launcher that is not ours may not have said so.
     os.environ.setdefault("OMPI_MCA_mpi_yield_when_idle", "1")
     from mpi4py import MPI  # importing it initialises MPI
 
     world = MPI.COMM_WORLD
-    _require_ranks(world.Get_size(), parties, " and a dealer")
-    whole = Party(MpiTransport(world), deadline_s=deadline_s)
-    seed, seeds = send_seeds(whole)
-    rank = world.Get_rank()
-    among, ends = (
-        cast("MPI.Intracomm", world.Split(int(of), rank))
-        for of in (rank < parties, rank >= parties - 1)
-    )
-    if rank == parties:
-        native.threads(threads or 1)
-        # The dealer waits for as long as the parties compute; they do not wait long for it.
-        serve(Party(MpiTransport(ends), deadline_s=float("inf")), seeds)
-        whole.close()
-        return None
-    link = Party(MpiTransport(ends), deadline_s=deadline_s) if rank == parties - 1 else None
-    source = DealerSource(seed, link)
+    _require_ranks(world.Get_size(), parties, more)
+    if names is not None and len(names) != parties:
+        raise UsageError(f"{len(names)} names were given for {parties} parties")
+    local = world.Split_type(MPI.COMM_TYPE_SHARED)
+    native.threads(threads or max(1, native.threads() // local.Get_size()))
+    local.Free()
+    return world
 
-    def served(party: Party) -> T:
-        result = program(party, source)
-        source.close()
-        return result
 
+@contextmanager
+def _ending(party: Party) -> Iterator[Party]:
+    """Close a party, and tell its peers why if something was raised."""
     try:
-        result = run_under_mpi(
-            served,
-            parties=parties,
-            deadline_s=deadline_s,
-            names=names,
-            threads=threads,
-            communicator=among,
-        )
+        yield party
     except BaseException as error:
-        for party in (link, whole):
-            if party is not None:
-                party.close(type(error).__name__)
+        party.close(str(error) if isinstance(error, PeerError) else type(error).__name__)
         raise
-    whole.close()
-    return result
+    party.close()
 
 
 def _require_ranks(ranks: int, parties: int, more: str = "") -> None:

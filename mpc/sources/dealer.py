@@ -14,12 +14,11 @@ import numpy as np
 
 from mpc.correlated.items import Item, described, read_item
 from mpc.correlated.seeded import Maker, SeededSource
-from mpc.errors import PeerError
+from mpc.errors import OutOfStep, PeerError, UsageError
 from mpc.party import Buffer, Party
 from mpc.prg import SEED_BYTES
 from mpc.ring import Array
 
-LAST, DEALER = 0, 1  # ranks on the link between the last party and the dealer
 LONGEST_REQUEST = 1 << 16  # bytes
 _BYTE = np.dtype(np.uint8)
 
@@ -32,11 +31,12 @@ class DealerSource(SeededSource):
 
     Args:
         seed: what the dealer sent to this party (`send_seeds`).
-        link: the last party's link to the dealer, of which it is rank 0; None at the others.
+        link: the last party's wires to the dealer, who is the last rank of them, after this party;
+            None at the others. Nobody else may use them meanwhile.
     """
 
     name: ClassVar[str] = "dealer"
-    assumption: ClassVar[str] = "the dealer tells no party anything"
+    assumption: ClassVar[str] = "the dealer works with no party, and tells none what it knows"
 
     def __init__(self, seed: bytes, link: Party | None) -> None:
         """Take both; nothing is sent."""
@@ -44,18 +44,23 @@ class DealerSource(SeededSource):
         self._link = link
 
     def _corrections(self, number: int, item: Item) -> list[Array]:
-        assert self._link is not None  # or this were not the last party
         request = np.frombuffer(described(item).encode(), np.uint8)
-        self._link.exchange({DEALER: [np.array([number, request.size], np.int64)]}, {})
+        self._send(np.array([number, request.size], np.int64))
+        self._send(request)
+        assert self._link is not None  # or this were not the last party
+        dealer = self._link.size - 1
         expect = [Buffer(field.shape, field.dtype) for field in item.products()]
-        self._link.exchange({DEALER: [request]}, {})
-        return self._link.exchange({}, {DEALER: expect})[DEALER]
+        return self._link.exchange({}, {dealer: expect})[dealer]
 
     def close(self) -> None:
         """Let the dealer go."""
         if self._link is not None:
-            self._link.exchange({DEALER: [np.array([0, 0], np.int64)]}, {})
+            self._send(np.array([0, 0], np.int64))
             self._link.close()
+
+    def _send(self, words: Array) -> None:
+        assert self._link is not None
+        self._link.exchange({self._link.size - 1: [words]}, {})
 
 
 def send_seeds(whole: Party) -> tuple[bytes, list[bytes]]:
@@ -76,23 +81,26 @@ def serve(link: Party, seeds: Sequence[bytes]) -> int:
     """Answer the last party's requests until it has no more; returns how many items were made.
 
     Args:
-        link: this dealer's end, of which it is rank 1. Its deadline is the longest that the parties
-            may compute without a request.
+        link: this dealer's wires, of which it is the last rank, after the last party. Its deadline
+            is the longest that the parties may compute without a request.
         seeds: of all parties, by rank.
 
     Raises:
-        PeerError: a request that is none, or a number that was served before.
+        PeerError: a request that is none, or an item out of turn; the link is to be closed.
     """
-    maker, served = Maker(seeds), 0
+    last, maker, served = link.rank - 1, Maker(seeds), 0
     while True:
         header = Buffer((2,), np.dtype(np.int64))
-        number, length = map(int, link.exchange({}, {LAST: [header]})[LAST][0])
+        number, length = map(int, link.exchange({}, {last: [header]})[last][0])
         if not length:
             link.close()
             return served
         if number != served or not 0 < length <= LONGEST_REQUEST:
-            raise PeerError(f"item {number} was asked for where {served} is next")
-        (request,) = link.exchange({}, {LAST: [Buffer((length,), _BYTE)]})[LAST]
-        item = read_item(request.tobytes())
-        link.exchange({LAST: maker.corrections(number, item)}, {})
+            raise OutOfStep(f"item {number} was asked for where {served} is next")
+        (request,) = link.exchange({}, {last: [Buffer((length,), _BYTE)]})[last]
+        try:
+            item = read_item(request.tobytes())
+        except UsageError as error:  # the peer's fault, not this dealer's
+            raise PeerError(f"item {number}: {error}") from None
+        link.exchange({last: maker.corrections(number, item)}, {})
         served += 1

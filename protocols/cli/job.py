@@ -21,13 +21,14 @@ from typing import Any, TypeVar
 from mpc.errors import UsageError
 from mpc.ring import BITS
 from protocols.cli.manifest import digest
-from protocols.nn.session import PROTOCOLS
 from protocols.radiology.models import MODELS
 from protocols.radiology.settings import Intake
 from protocols.training.loop import Training
 
 ROOT = Path(__file__).resolve().parents[2]
 PUBLIC = ("loss", "accuracy", "evaluation")
+SITES = {"rep3": range(3, 4), "additive": range(2, 5)}  # how many, by protocol
+SOURCES = ("dealer", "file")
 LEAST_WIDTH = 32  # fewer bits do not hold the logits and gradients of a training
 MOST_SEED = 2**63 - 1
 T = TypeVar("T")
@@ -44,6 +45,9 @@ class SiteSettings:
         labels: the labels file of a folder.
         new: a folder of studies to classify, for `radmpc infer`.
         key: this site's key file; made beside its results if not given.
+        items: this site's file of correlated randomness, for a job with source = "file"; beside
+            its results, under the command's name, if not given.
+        items_key: the key that belongs to that file; beside it if not given.
         release_to: the sites that this one lets the model be released to; any, if not given. Each
             site is asked by its own copy of the job file.
     """
@@ -53,6 +57,8 @@ class SiteSettings:
     labels: Path | None = None
     new: Path | None = None
     key: Path | None = None
+    items: Path | None = None
+    items_key: Path | None = None
     release_to: tuple[str, ...] | None = None
 
 
@@ -88,7 +94,10 @@ class Job:
         name: title of reports.
         sites: by rank.
         output: folder for results; each site writes into a folder of its own name there.
-        protocol: "rep3".
+        protocol: "rep3", among three sites, or "additive", among two to four.
+        source: where additive has its correlated randomness from: "dealer", which is one more rank
+            and what it has unless told otherwise, or "file", made ahead for each site. None with
+            rep3, which needs none.
         width: bits of a comparison.
         deadline_s: how long a party waits for another.
         threads: kernel threads of a rank; by default the machine's cores over its ranks.
@@ -105,6 +114,7 @@ class Job:
     sites: tuple[SiteSettings, ...]
     output: Path
     protocol: str = "rep3"
+    source: str | None = None
     width: int = BITS
     deadline_s: float = 120.0
     threads: int | None = None
@@ -117,10 +127,15 @@ class Job:
 
     def __post_init__(self) -> None:
         """Refuse what no job can mean."""
-        if self.protocol not in PROTOCOLS or self.protocol == "clear":
-            raise UsageError(f"protocol {self.protocol!r} of the job: choose rep3")
-        if len(self.sites) != 3:
-            raise UsageError(f"{self.protocol} needs 3 sites, and the job names {len(self.sites)}")
+        if self.protocol not in SITES:
+            raise UsageError(f"protocol {self.protocol!r} of the job: choose {' or '.join(SITES)}")
+        _check_sites(self.protocol, len(self.sites))
+        if self.protocol == "additive":
+            object.__setattr__(self, "source", self.source or SOURCES[0])
+            if self.source not in SOURCES:
+                raise UsageError(f"source {self.source!r} of the job: choose {' or '.join(SOURCES)}")
+        elif self.source is not None:
+            raise UsageError(f"{self.protocol} uses no correlated randomness: leave source out")
         if not LEAST_WIDTH <= self.width <= BITS:
             raise UsageError(f"width {self.width} of the job: choose {LEAST_WIDTH} to {BITS}")
         if not 0 < self.deadline_s < math.inf:
@@ -149,6 +164,29 @@ class Job:
     def folder(self, rank: int) -> Path:
         """Where a site's results go."""
         return self.output / self.sites[rank].name
+
+    def source_of(self, command: str) -> str | None:
+        """Where a command has its correlated randomness from; None if it needs none."""
+        return None if command == "open" else self.source
+
+    def ranks(self, command: str) -> int:
+        """How many ranks a command has: one a site, and the dealer's."""
+        return len(self.sites) + (self.source_of(command) == "dealer")
+
+    def items(self, rank: int, command: str) -> tuple[Path, Path]:
+        """A site's file of correlated randomness for a command, and the file's key."""
+        site = self.sites[rank]
+        path = site.items or self.folder(rank) / f"{command}.items"
+        return path, site.items_key or path.with_name(f"{path.name}.key")
+
+
+def _check_sites(protocol: str, count: int) -> None:
+    if count in SITES[protocol]:
+        return
+    needed = f"{SITES[protocol][0]}" + (f" to {SITES[protocol][-1]}" if len(SITES[protocol]) > 1 else "")
+    others = [name for name, counts in SITES.items() if count in counts]
+    instead = f"; protocol = \"{others[0]}\" takes as many" if others else ""
+    raise UsageError(f"{protocol} needs {needed} sites, and the job names {count}{instead}")
 
 
 @cache
@@ -246,6 +284,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "int | None": (int,),
     "float": (int, float),
     "str": (str,),
+    "str | None": (str,),
 }
 
 

@@ -33,6 +33,7 @@ class Run:
     party: Party
     session: Session
     console: Console
+    source: Source | None = None
 
     @property
     def site(self) -> SiteSettings:
@@ -56,25 +57,7 @@ class Run:
             UsageError: at the site that failed, with its own reason.
             PeerError: at the others, naming the site.
         """
-        result: list[T] = []
-        failure: Exception | None = None
-        try:
-            result.append(work())
-        except OSError as error:
-            failure = UsageError(f"{self.party.name} could not {what}: {self._reason(error)}")
-        except Exception as error:
-            failure = error
-        mine = np.array([failure is not None], np.uint8)
-        heard = self.party.broadcast(mine)
-        if any(flag[0] for (flag,) in heard.values()):
-            with suppress(PeerError):  # nobody leaves before all have heard who failed
-                self.party.broadcast(mine)
-        if failure is not None:
-            raise failure
-        failed = [self.party.names[rank] for rank, (flag,) in sorted(heard.items()) if flag[0]]
-        if failed:
-            raise PeerError(f"{' and '.join(failed)} could not {what}, and says why in its own log")
-        return result[0]
+        return together(self.party, what, work, reason=self._reason)
 
     def announce(self, rank: int, number: int) -> int:
         """A public number that one party tells all. Cost: 1 round."""
@@ -109,6 +92,31 @@ class Run:
         return reason
 
 
+def together(
+    party: Party, what: str, work: Callable[[], T], *, reason: Callable[[OSError], str]
+) -> T:
+    """See `Run.together`."""
+    result: list[T] = []
+    failure: Exception | None = None
+    try:
+        result.append(work())
+    except OSError as error:
+        failure = UsageError(f"{party.name} could not {what}: {reason(error)}")
+    except Exception as error:
+        failure = error
+    mine = np.array([failure is not None], np.uint8)
+    heard = party.broadcast(mine)
+    if any(flag[0] for (flag,) in heard.values()):
+        with suppress(PeerError):  # nobody leaves before all have heard who failed
+            party.broadcast(mine)
+    if failure is not None:
+        raise failure
+    failed = [party.names[rank] for rank, (flag,) in sorted(heard.items()) if flag[0]]
+    if failed:
+        raise PeerError(f"{' and '.join(failed)} could not {what}, and says why in its own log")
+    return result[0]
+
+
 def start(
     path: Path,
     program: Callable[[Run], None],
@@ -131,7 +139,7 @@ def start(
     check(job)
     if under_mpirun():
         return _as_rank(job, program, command[0])
-    line, environment = mpirun(len(job.sites), ["-m", "protocols.cli", *command])
+    line, environment = mpirun(job.ranks(command[0]), ["-m", "protocols.cli", *command])
     return run_quietly(line, environment)
 
 

@@ -144,7 +144,8 @@ class Session:
             plan = repr([(name, tuple(t.shape)) for name, _, _, t in slots]) + _layers(model)
             self.party.agree(hashlib.sha256(plan.encode()).digest(), "model architecture")
         flat = torch.cat([t.detach().reshape(-1).double() for *_, t in slots] or [torch.zeros(0)])
-        whole = self.share(flat if self._is(owner) else None, owner=owner).secret
+        mine = flat if self._is(owner) else None
+        whole = self.share(mine, owner=owner, shape=tuple(flat.shape)).secret
         arrays, at = {}, 0
         for name, _, _, t in slots:
             arrays[name] = whole[at : at + t.numel()].reshape(*t.shape)
