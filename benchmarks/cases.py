@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -65,7 +66,12 @@ def _secret(session: Session, *shape: int) -> SecretArray[Any]:
 
 def _again(x: SecretArray[Any]) -> SecretArray[Any]:
     """The same shares as a fresh value, so that nothing remembered from the last repeat is used."""
-    return SecretArray(x.protocol, x.share, x.fraction)
+    return SecretArray(x.protocol, x.share.map(np.copy), x.fraction)
+
+
+def _anew(session: Session, x: Any) -> Any:
+    """A tensor as a fresh value."""
+    return session.tensor(_again(x.secret))
 
 
 def _inference(session: Session, model: nn.Module, *shape: int) -> Step:
@@ -75,7 +81,7 @@ def _inference(session: Session, model: nn.Module, *shape: int) -> Step:
 
     def step() -> object:
         with torch.no_grad():
-            return model(x).secret.share
+            return model(_anew(session, x)).secret.share
 
     return step
 
@@ -84,7 +90,7 @@ def _inference(session: Session, model: nn.Module, *shape: int) -> Step:
 def matmul1024(session: Session, batch: int) -> Step:
     """1024x1024 by 1024x1024, both secret, truncated."""
     a, b = _secret(session, 1024, 1024), _secret(session, 1024, 1024)
-    return lambda: (a @ b).share
+    return lambda: (_again(a) @ _again(b)).share
 
 
 @case("relu1M", repeats=5)
@@ -98,7 +104,7 @@ def relu1m(session: Session, batch: int) -> Step:
 def mul1m(session: Session, batch: int) -> Step:
     """2^20 products, element by element, truncated."""
     a, b = _secret(session, 1024, 1024), _secret(session, 1024, 1024)
-    return lambda: (a * b).share
+    return lambda: (_again(a) * _again(b)).share
 
 
 # Multiply-accumulates of the shared networks for one image; training is forward, both gradients of
@@ -137,7 +143,7 @@ def cnntrain(session: Session, batch: int) -> Step:
 
     def step() -> object:
         optimizer.zero_grad()
-        loss = F.cross_entropy(model(x), y)
+        loss = F.cross_entropy(model(_anew(session, x)), y)
         loss.backward()
         optimizer.step()
         return [weight.secret.share for weight in model.parameters()]

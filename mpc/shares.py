@@ -94,7 +94,7 @@ class Summand:
         return Summand(np.asarray(f(self.own, *(o.own for o in others))))
 
 
-@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False, repr=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Additive:
     """Party i's term of x = x_0 + x_1 + … (or x_0 ^ x_1 ^ …), one a party."""
 

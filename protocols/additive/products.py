@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from weakref import WeakKeyDictionary
+from dataclasses import replace
+from typing import cast
 
 import numpy as np
 
 from kernels import ring
 from kernels.bilinear import Bilinear
-from mpc.correlated.items import Mask, Masked, Triple
+from mpc.correlated.items import Masked, Triple
 from mpc.correlated.seeded import Source, new_masks
 from mpc.party import Party
 from mpc.ring import BITS, WORD, Array
 from mpc.shares import Additive, Summand
+from protocols.additive.factors import Factor, Factors
 from protocols.additive.sharing import Sharing
 
 OFFSET = WORD(1 << 62)  # makes |z| < 2^62 non-negative before it is masked
 TOP = WORD(63)
-
-
-@dataclass(slots=True)
-class Factor:
-    """A share that was a factor: the mask that it is opened under, and what all learn."""
-
-    mask: Mask
-    opened: Array
 
 
 class Products(Sharing):
@@ -34,9 +27,9 @@ class Products(Sharing):
     def __init__(self, party: Party, *, width: int = BITS, source: Source | None = None) -> None:
         """See `Sharing`."""
         super().__init__(party, width=width, source=source)
-        # A share that is a factor again is not opened again: the weights of a model at inference,
+        # A value that is a factor again is not opened again: the weights of a model at inference,
         # or, on the way back through a model, what was a factor on the way there.
-        self._factors: WeakKeyDictionary[Additive, Factor] = WeakKeyDictionary()
+        self._factors = Factors()
 
     def bilinear(self, f: Bilinear, *pairs: tuple[Additive, Additive]) -> tuple[Additive, ...]:
         """f(x, y) for each pair, f linear in both.
@@ -51,38 +44,34 @@ class Products(Sharing):
 
         With a, b and f(a, b) dealt and d = x - a, e = y - b opened, f(x, y) is f(d, b) + f(a, e) +
         f(a, b), and f(d, e) at the first party. Safe: a and b are uniform to all other parties
-        together, and a mask belongs to one share: what is opened under it is opened once, and
-        serves every product of that share.
+        together, and a mask belongs to one value: what is opened under it is opened once, and
+        serves every product of that value.
         """
-        new: list[Factor] = []
+        new: list[tuple[Array, Factor]] = []
         taken = []
         for x, y in pairs:
-            known = None if x is y else self._mask_of(y)
-            item = Triple(f.name, x.shape, y.shape, self._mask_of(x), known, square=x is y)
+            at = [self._factors.find(v.own) for v in (x, y)]
+            square = x is y
+            names = [None if factor is None else factor.mask for factor in at]
+            item = Triple(f.name, x.shape, y.shape, names[0], None if square else names[1], square)
             dealt = self.source.take(item)
             old = [self.source.mask(mask, field) for mask, field in item.reused()]
             a, b = item.operands(dealt.masks, old)
             for value, own, name in zip((x, y), (a, b), new_masks(item, dealt.number), strict=True):
-                if value not in self._factors:
+                if self._factors.find(value.own) is None:
                     masked = np.subtract(value.own, own, out=np.empty(value.shape, WORD))
-                    self._factors[value] = Factor(name, masked)
-                    new.append(self._factors[value])
-            taken.append((x, y, a, b, dealt.products[0]))
+                    new.append((value.own, Factor(name, masked)))
+                    self._factors.keep(*new[-1])
+            taken.append((x.own, y.own, a, b, dealt.products[0]))
         if new:
-            opened = self._opened(*(factor.opened for factor in new))
-            for factor, what in zip(new, opened, strict=True):
-                factor.opened = what
+            opened = self._opened(*(factor.opened for _, factor in new))
+            for (own, factor), total in zip(new, opened, strict=True):
+                self._factors.keep(own, replace(factor, opened=total))
         return tuple(self._term(f, *parts) for parts in taken)
 
-    def _mask_of(self, x: Additive) -> Mask | None:
-        factor = self._factors.get(x)
-        return None if factor is None else factor.mask
-
-    def _term(
-        self, f: Bilinear, x: Additive, y: Additive, a: Array, b: Array, product: Array
-    ) -> Summand:
+    def _term(self, f: Bilinear, x: Array, y: Array, a: Array, b: Array, product: Array) -> Summand:
         """This party's term of f(x, y) from what was opened and dealt. No message."""
-        d, e = self._factors[x].opened, self._factors[y].opened
+        d, e = (cast("Factor", self._factors.find(v)).opened for v in (x, y))
         term = product if product.flags.writeable else product.copy()
         # One pass for f(d, b) + f(a, e), and f(d, e): `cross_to` adds f(d, e + rest) + f(a, e).
         rest = b if self._is_first else np.subtract(b, e, out=np.empty(b.shape, WORD))

@@ -1,0 +1,79 @@
+"""Which values were factors before, so that none is opened twice under two masks.
+
+A value is known by where it lies in memory: the array that owns the elements, and how they are
+walked. So a slice that is taken anew in each epoch is found again, and so is a matrix whose axes
+were exchanged, as on the way back through a layer. Shares are never changed in place; what was
+found out about an array goes when it does.
+"""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass, replace
+from itertools import permutations
+
+import numpy as np
+
+from mpc.correlated.items import Mask
+from mpc.ring import Array
+
+View = tuple[int, tuple[tuple[int, int], ...]]  # offset, and (length, stride) of each axis
+
+
+@dataclass(frozen=True)
+class Factor:
+    """The mask of a value, and the value less that mask: what all know once it is opened."""
+
+    mask: Mask
+    opened: Array
+
+    def moved(self, axes: tuple[int, ...]) -> Factor:
+        """The same of the value with its axes in another order."""
+        before = self.mask.axes or tuple(range(self.opened.ndim))
+        mask = replace_axes(self.mask, tuple(before[a] for a in axes))
+        return replace(self, mask=mask, opened=self.opened.transpose(axes))
+
+
+class Factors:
+    """What all know of values that were factors."""
+
+    def __init__(self) -> None:
+        """Nothing yet."""
+        self._known: dict[int, dict[View, Factor]] = {}
+
+    def find(self, own: Array) -> Factor | None:
+        """What is known of the value of which this is a party's term, if it was a factor."""
+        owner, (offset, walk) = _located(own)
+        views = self._known.get(id(owner), {})
+        if (exact := views.get((offset, walk))) is not None:
+            return exact
+        if own.ndim > 3:
+            return None  # no layer exchanges the axes of such factors
+        for axes in permutations(range(own.ndim)):
+            # own = known.transpose(axes), so axis i of own is axis axes[i] of what is known.
+            inverse = np.argsort(axes)
+            there = views.get((offset, tuple(walk[a] for a in inverse)))
+            if there is not None:
+                return there.moved(axes)
+        return None
+
+    def keep(self, own: Array, factor: Factor) -> None:
+        """Remember what is known of a value for as long as its elements lie in memory."""
+        owner, view = _located(own)
+        if id(owner) not in self._known:
+            self._known[id(owner)] = {}
+            weakref.finalize(owner, self._known.pop, id(owner), None).atexit = False
+        self._known[id(owner)][view] = factor
+
+
+def replace_axes(mask: Mask, axes: tuple[int, ...]) -> Mask:
+    """The mask with its axes in this order; none is said where it is the mask's own."""
+    return mask._replace(axes=() if axes == tuple(range(len(axes))) else axes)
+
+
+def _located(own: Array) -> tuple[Array, View]:
+    owner = own
+    while isinstance(owner.base, np.ndarray):
+        owner = owner.base
+    offset = own.__array_interface__["data"][0] - owner.__array_interface__["data"][0]
+    return owner, (offset, tuple(zip(own.shape, own.strides, strict=True)))
