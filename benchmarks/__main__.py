@@ -11,6 +11,7 @@ from pathlib import Path
 
 from benchmarks import epoch, roofline, sizes, wide_area
 from benchmarks.cases import CASES, Case, sized
+from benchmarks.peers import two_party
 from benchmarks.peers.beside import SHARED, as_json, machine_rates, side_by_side
 from benchmarks.peers.chart import draw
 from benchmarks.ranks import PARTIES, on_this_rank, say, start, write
@@ -27,7 +28,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Parse; then measure run by run, or start the ranks, or be one of them."""
     given = sys.argv[1:] if arguments is None else arguments
     options = _parse(given)
-    if options.peers or options.sizes or (options.epoch and not under_mpirun()):
+    if (
+        options.peers
+        or options.two_party
+        or options.sizes
+        or (options.epoch and not under_mpirun())
+    ):
         return _run_by_run(options)
     if not under_mpirun():
         return start(given, options.parties)
@@ -47,12 +53,13 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--parties", type=int, help="with additive: 2 to 4 (default 2)")
     parser.add_argument(
-        "--sittings", type=int, default=2, help="with --peers: how often (default 2)"
+        "--sittings", type=int, default=2, help="with --peers, --two-party: how often (default 2)"
     )
     parser.add_argument("--chart", type=Path, help="with --peers: draw the table there")
     parser.add_argument("--data", type=Path, help="with --epoch: MedMNIST-style .npz")
     modes = parser.add_mutually_exclusive_group()
     modes.add_argument("--peers", action="store_true", help="run each peer beside ours")
+    modes.add_argument("--two-party", action="store_true", help="additive beside CrypTen 2PC")
     modes.add_argument("--roofline", action="store_true", help="what this machine can do")
     modes.add_argument("--sizes", action="store_true", help="cost against size, and memory")
     modes.add_argument("--epoch", action="store_true", help="an epoch of training, CrypTen beside")
@@ -124,7 +131,8 @@ def _cases(party: Party, options: argparse.Namespace) -> list[dict[str, object]]
 
 
 def _run_by_run(options: argparse.Namespace) -> int:
-    compare = _beside if options.peers else _sizes if options.sizes else _epoch
+    modes = {"peers": _beside, "two_party": _two_party, "sizes": _sizes, "epoch": _epoch}
+    compare = next(run for name, run in modes.items() if getattr(options, name))
     try:
         made = compare(options)
     except (UsageError, subprocess.CalledProcessError) as error:
@@ -142,6 +150,12 @@ def _beside(options: argparse.Namespace) -> dict[str, object]:
     if options.chart:
         draw(rows, options.chart)
     return {"machine": machine.as_dict(), "rows": as_json(rows, machine)}
+
+
+def _two_party(options: argparse.Namespace) -> dict[str, object]:
+    machine = machine_rates()
+    rows = two_party.report(options.cases, options.sittings)
+    return {"machine": machine.as_dict(), "rows": rows}
 
 
 def _sizes(options: argparse.Namespace) -> list[dict[str, object]]:
