@@ -10,6 +10,7 @@ A description of an item holds shapes and nothing else: it is public.
 from __future__ import annotations
 
 import json
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -25,7 +26,8 @@ from mpc.errors import UsageError
 from mpc.ring import WORD, Array, Shape
 
 TOP = WORD(63)
-LARGEST = 2**40  # elements of a field: what a description from elsewhere may ask for
+LARGEST = 2**40  # bytes of a field: what a description from elsewhere may ask for
+AXES = 64  # NumPy's arrays have no more
 
 
 class Field(NamedTuple):
@@ -38,14 +40,27 @@ class Field(NamedTuple):
     @property
     def nbytes(self) -> int:
         """Bytes of one party's share."""
-        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+        return math.prod(self.shape) * self.dtype.itemsize  # of Python's numbers: none wraps
 
 
 class Mask(NamedTuple):
-    """A mask that was dealt with an earlier item, by that item's number and the mask's place."""
+    """A mask that was dealt with an earlier item, by that item's number and the mask's place.
+
+    Of a value whose axes are in another order now, `axes` is that order, as of `transpose`.
+    """
 
     item: int
     place: int
+    axes: tuple[int, ...] = ()
+
+    def field(self, shape: Shape) -> Field:
+        """The mask as it was dealt, for a value that has this shape now."""
+        before = dict(zip(self.axes, shape, strict=True)) if self.axes else dict(enumerate(shape))
+        return Field(tuple(before[axis] for axis in range(len(shape))))
+
+    def moved(self, dealt: Array) -> Array:
+        """The mask as it is needed, from the mask as it was dealt."""
+        return dealt.transpose(self.axes) if self.axes else dealt
 
 
 @dataclass(frozen=True)
@@ -109,8 +124,8 @@ class Triple(Item):
 
     def reused(self) -> tuple[tuple[Mask, Field], ...]:
         """Those of the operands that were."""
-        of_x = [(self.x_mask, Field(self.x))] if self.x_mask is not None else []
-        of_y = [(self.y_mask, Field(self.y))] if self.y_mask is not None else []
+        of_x = [(self.x_mask, self.x_mask.field(self.x))] if self.x_mask is not None else []
+        of_y = [(self.y_mask, self.y_mask.field(self.y))] if self.y_mask is not None else []
         return (*of_x, *of_y)
 
     def products(self) -> tuple[Field, ...]:
@@ -120,10 +135,10 @@ class Triple(Item):
     def operands(self, new: Sequence[Array], old: Sequence[Array]) -> tuple[Array, Array]:
         """(a, b) from the masks of `masks` and of `reused`."""
         fresh, kept = iter(new), iter(old)
-        a = next(fresh) if self.x_mask is None else next(kept)
+        a = next(fresh) if self.x_mask is None else self.x_mask.moved(next(kept))
         if self.square:
             return a, a
-        return a, next(fresh) if self.y_mask is None else next(kept)
+        return a, next(fresh) if self.y_mask is None else self.y_mask.moved(next(kept))
 
     def make(self, masks: Sequence[Array]) -> list[Array]:
         """f(a, b)."""
@@ -336,22 +351,32 @@ def read_item(text: str | bytes) -> Item:
         if known != values.keys() or not _is_possible(item):
             raise ValueError
         return item
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError):
         raise UsageError("no item of correlated randomness is described so") from None
 
 
 def _value(name: str, value: object) -> object:
     """A value of a description, with tuples where JSON has lists. Whole numbers alone are sizes."""
-    if name in ("x", "y", "shape", "x_mask", "y_mask") and isinstance(value, list):
-        if any(type(n) is not int or not 0 <= n < LARGEST for n in value):
+    if name.endswith("mask") and isinstance(value, list):
+        item, place, axes = value
+        if axes and sorted(_sizes(axes)) != list(range(len(axes))):
             raise ValueError
-        return Mask(*value) if name.endswith("mask") else tuple(value)
+        number, at = _sizes([item, place])
+        return Mask(number, at, _sizes(axes))
+    if name in ("x", "y", "shape") and isinstance(value, list):
+        return _sizes(value)
     plain = {"f": str, "choose": bool, "square": bool}.get(name, int)
     if value is None and name.endswith("mask"):
         return None
     if type(value) is not plain or (plain is int and not 0 <= int(str(value)) < LARGEST):
         raise ValueError
     return value
+
+
+def _sizes(values: list[Any]) -> tuple[int, ...]:
+    if any(type(n) is not int or not 0 <= n < LARGEST for n in values):
+        raise ValueError
+    return tuple(values)
 
 
 def _is_possible(item: Item) -> bool:
@@ -362,6 +387,13 @@ def _is_possible(item: Item) -> bool:
         return False
     if isinstance(item, Addend) and item.width > 64:
         return False
-    if isinstance(item, Triple) and item.square and (item.x != item.y or item.y_mask):
-        return False
-    return all(field.nbytes < LARGEST for field in (*item.masks(), *item.products()))
+    if isinstance(item, Triple):
+        named_axes = [(m.axes, s) for m, s in ((item.x_mask, item.x), (item.y_mask, item.y)) if m]
+        if any(axes and len(axes) != len(shape) for axes, shape in named_axes):
+            return False
+        if any(mask.place > 1 for mask in (item.x_mask, item.y_mask) if mask):
+            return False  # a triple has two; what is drawn further on are no masks
+        if item.square and (item.x != item.y or item.y_mask):
+            return False
+    parts = (*item.masks(), *item.products(), *(field for _, field in item.reused()))
+    return all(field.nbytes < LARGEST and len(field.shape) <= AXES for field in parts)

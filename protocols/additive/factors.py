@@ -71,6 +71,12 @@ def replace_axes(mask: Mask, axes: tuple[int, ...]) -> Mask:
     return mask._replace(axes=() if axes == tuple(range(len(axes))) else axes)
 
 
+def same_place(x: Array, y: Array) -> bool:
+    """Whether two terms are one value: the same elements, walked alike."""
+    (owner, view), (other, other_view) = _located(x), _located(y)
+    return owner is other and view == other_view
+
+
 def _located(own: Array) -> tuple[Array, View]:
     owner = own
     while isinstance(owner.base, np.ndarray):

@@ -11,10 +11,11 @@ from kernels import ring
 from kernels.bilinear import Bilinear
 from mpc.correlated.items import Masked, Triple
 from mpc.correlated.seeded import Source, new_masks
+from mpc.errors import UsageError
 from mpc.party import Party
 from mpc.ring import BITS, WORD, Array
 from mpc.shares import Additive, Summand
-from protocols.additive.factors import Factor, Factors
+from protocols.additive.factors import Factor, Factors, same_place
 from protocols.additive.sharing import Sharing
 
 OFFSET = WORD(1 << 62)  # makes |z| < 2^62 non-negative before it is masked
@@ -50,15 +51,18 @@ class Products(Sharing):
         new: list[tuple[Array, Factor]] = []
         taken = []
         for x, y in pairs:
-            at = [self._factors.find(v.own) for v in (x, y)]
-            square = x is y
+            square = same_place(x.own, y.own)
+            at = [self._factors.find(x.own), None if square else self._factors.find(y.own)]
             names = [None if factor is None else factor.mask for factor in at]
-            item = Triple(f.name, x.shape, y.shape, names[0], None if square else names[1], square)
+            item = Triple(f.name, x.shape, y.shape, names[0], names[1], square)
             dealt = self.source.take(item)
             old = [self.source.mask(mask, field) for mask, field in item.reused()]
             a, b = item.operands(dealt.masks, old)
-            for value, own, name in zip((x, y), (a, b), new_masks(item, dealt.number), strict=True):
-                if self._factors.find(value.own) is None:
+            named = zip((x, y), at, (a, b), new_masks(item, dealt.number), strict=True)
+            # What was not known before the item was asked for has a mask of its own in it, also
+            # where y is x with its axes exchanged. A square has one factor.
+            for value, known, own, name in list(named)[: 1 if square else 2]:
+                if known is None:
                     masked = np.subtract(value.own, own, out=np.empty(value.shape, WORD))
                     new.append((value.own, Factor(name, masked)))
                     self._factors.keep(*new[-1])
@@ -90,6 +94,8 @@ class Products(Sharing):
         Cost: 1 round; each party sends each peer one element for each value. Dealt: r, its high
         bits and its top bit. Safe: r is uniform to all other parties together, and used once.
         """
+        if not 1 <= fraction <= 62:
+            raise UsageError(f"a truncation drops 1 to 62 bits, not {fraction}")
         taken = [self.source.take(Masked(x.own.size, fraction=fraction)) for x in shares]
         masked = [
             self._masked(x.own, dealt.masks[0]) for x, dealt in zip(shares, taken, strict=True)

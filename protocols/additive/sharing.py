@@ -46,7 +46,7 @@ class Sharing(BitProtocol[Additive]):
     party: Party
 
     def __init__(self, party: Party, *, width: int = BITS, source: Source | None = None) -> None:
-        """Agree on pairwise keys. Cost: 1 round, 64 bytes to each peer."""
+        """Agree on keys. Cost: 1 round; 64 bytes to each peer of a higher rank, 32 to others."""
         super().__init__(party, width=width)
         if party.size < 2:
             raise UsageError("additive needs 2 parties or more: use mpirun -n 2")
@@ -94,8 +94,11 @@ class Sharing(BitProtocol[Additive]):
         return [*_joined(own, heard, np.add)]
 
     def constant(self, x: Array) -> Additive:
-        """x_0 is the value, the others are zero. No message."""
-        return Additive(x if self._is_first else np.zeros_like(x))
+        """x_0 is the value, the others are zero. No message.
+
+        A copy: a factor is known by its place, and all parties must find the same ones again.
+        """
+        return Additive(np.array(x, WORD, order="C") if self._is_first else np.zeros(x.shape, WORD))
 
     def constant_bits(self, planes: Array, shape: Shape) -> Bits[Additive]:
         """As `constant`, under XOR."""

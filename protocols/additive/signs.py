@@ -32,9 +32,9 @@ class Signs(Choices):
 
         c = r - x is opened, and x = -c + r.
 
-        Cost: 3 rounds, and for each element 8 bytes and 34 bits to each peer at width 64; 2 rounds
-        and 8 bytes and 17 bits at width 32. More than CHUNK elements take the rounds of as many
-        chunks, here and in the two words below.
+        Cost: 3 rounds, and for each element 8 bytes and 34 bits to each peer at width 64; 8 bytes
+        and 16 bits at width 32. More than CHUNK elements take the rounds of as many chunks, here
+        and in the two words below.
         """
 
         def part(own: Array) -> list[Array]:
@@ -55,8 +55,8 @@ class Signs(Choices):
         c = x + r is opened, and -x = -c + r. For a dealt bit beta and B = b ^ beta opened, b·x =
         B·x + (1 - 2B)·(beta·c - beta·r): c serves as the opening of the choice, too.
 
-        Cost: 4 rounds, and for each element 8 bytes and 35 bits to each peer at width 64; 3 rounds
-        and 8 bytes and 18 bits at width 32. Safe: r and beta are uniform, and used once.
+        Cost: 4 rounds, and for each element 8 bytes and 35 bits to each peer at width 64; 8 bytes
+        and 17 bits at width 32. Safe: r and beta are uniform, and used once.
         """
 
         def part(own: Array) -> list[Array]:
@@ -81,8 +81,8 @@ class Signs(Choices):
         (`truncate`), whose products with the bit beta are dealt, too. The sign is that of z, so it
         is looked for in `fraction` bits more than the comparisons have.
 
-        Cost: 4 rounds, and for each value 8 bytes and 35 bits to each peer at width 64. Safe: as
-        `truncate` and `positive_part`.
+        Cost: 4 rounds, and for each value 8 bytes and 35 bits to each peer at width 64; 8 bytes and
+        26 bits at width 32 and 16 bits of fraction. Safe: as `truncate` and `positive_part`.
         """
         low = min(self.width + fraction, BITS) - 1
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mpc.correlated.replicated import ReplicatedStreams
 from mpc.prg import Stream
-from mpc.shares import Bits, Plain, Rep3
+from mpc.shares import Additive, Bits, Plain, Rep3, Summand
 
 WORDS = st.integers(0, 2**32).map(
     lambda seed: np.random.default_rng(seed).integers(0, 2**64, (3, 4, 5), np.uint64)
@@ -25,21 +25,27 @@ LINEAR = {
 }
 
 
-def share(x, r):
+def rep3(x, r):
     """Three parties' parts of x, from two random terms and what is left."""
     terms = (r[0], r[1], x - r[0] - r[1])
     return [Rep3(terms[i], terms[(i + 1) % 3]) for i in range(3)]
 
 
+def additive(x, r):
+    """Three parties' terms of x, from two random ones and what is left."""
+    return [Additive(r[0]), Additive(r[1]), Additive(x - r[0] - r[1])]
+
+
 def opened(parts):
-    for i in range(3):
+    for i in range(3 if isinstance(parts[0], Rep3) else 0):
         assert np.array_equal(parts[i].next, parts[(i + 1) % 3].own)
     return sum(part.own for part in parts)
 
 
 @pytest.mark.parametrize("name", LINEAR)
+@pytest.mark.parametrize("share", [rep3, additive])
 @given(x=WORDS, r=WORDS, s=WORDS)
-def test_a_linear_map_of_the_terms_is_the_map_of_what_is_shared(name, x, r, s):
+def test_a_linear_map_of_the_terms_is_the_map_of_what_is_shared(share, name, x, r, s):
     f, arity = LINEAR[name]
     shares = [share(x[0], r), share(x[1], s)][:arity]
     mapped = [parts[0].map(f, *parts[1:]) for parts in zip(*shares, strict=True)]
@@ -49,13 +55,27 @@ def test_a_linear_map_of_the_terms_is_the_map_of_what_is_shared(name, x, r, s):
 
 
 def test_a_share_is_frozen_and_built_again_from_its_terms():
-    for part in (Plain(np.arange(3)), Rep3(np.arange(3), np.arange(3, 6))):
+    for part in (
+        Plain(np.arange(3)),
+        Rep3(np.arange(3), np.arange(3, 6)),
+        Additive(np.arange(3)),
+        Summand(np.arange(3)),
+    ):
         for field in dataclasses.fields(part):
             with pytest.raises(dataclasses.FrozenInstanceError):
                 setattr(part, field.name, np.zeros(3))
-        again = type(part)(*part.terms)
-        assert all(a is b for a, b in zip(again.terms, part.terms, strict=True))
         assert part.shape == (3,)
+        assert repr(part) == f"{type(part).__name__}(shape=(3,))", "no term is shown"
+        if not isinstance(part, Summand):  # which is no share
+            again = type(part)(*part.terms)
+            assert all(a is b for a, b in zip(again.terms, part.terms, strict=True))
+
+
+def test_shares_of_equal_terms_are_told_apart():
+    """Whether two are one value is never asked of what they hold."""
+    for kind in (Plain, Additive, Summand):
+        one, other = kind(np.arange(3)), kind(np.arange(3))
+        assert one != other and one == one and len({one, other}) == 2
 
 
 @given(x=WORDS, y=WORDS)

@@ -24,16 +24,15 @@ SEEDS = [bytes([100 + rank]) * 32 for rank in range(3)]
 MODES = ("FILL", "ADD", "SUBTRACT", "XOR", "ADD_DIFFERENCE", "XOR_BOTH")
 
 
-def train(party):
+def train(session):
     """Two steps of an ordinary loop, with every kind of layer that draws something."""
-    session = Session(party)
     torch.manual_seed(0)
     model = nn.Sequential(
         nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
         nn.Dropout(0.5), nn.Linear(8, 2),
     )  # fmt: skip
     session.secure(model, owner=0)
-    mine = party.rank == 1
+    mine = session.party.rank == 1
     images = session.share(torch.randn(4, 1, 6, 6) if mine else None, owner=1)
     labels = session.share(F.one_hot(torch.arange(4) % 2, 2).float() if mine else None, owner=1)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
@@ -45,9 +44,8 @@ def train(party):
     return session.open(loss.detach(), reason="a test")
 
 
-@pytest.fixture(scope="module")
-def calls():
-    """Every call as (rank, mode, keys, nonce, bytes)."""
+def recorded(program, seeds):
+    """What a program gives, and every call as (rank, mode, keys, nonce, bytes)."""
     native, rank_of, made = kernel._native, {}, []
 
     def chacha20(mode, out, key_a, key_b, nonce):
@@ -55,15 +53,22 @@ def calls():
         made.append((rank_of[threading.get_ident()], mode, keys, nonce, out.nbytes))
         native.chacha20(mode, out, key_a, key_b, nonce)
 
-    def program(party):
+    def at_one(party):
         rank_of[threading.get_ident()] = party.rank
-        return train(party)
+        return program(party)
 
     recorder = SimpleNamespace(**{mode: getattr(native, mode) for mode in MODES}, chacha20=chacha20)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kernel, "_native", recorder)
+        results = run_parties(len(seeds), at_one, seeds=seeds)
+    return results, made
+
+
+@pytest.fixture(scope="module")
+def calls():
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr("protocols.rep3.sharing.APART", 192)  # three parts side by side, too
-        losses = run_parties(3, program, seeds=SEEDS)
+        losses, made = recorded(lambda party: train(Session(party)), SEEDS)
     assert all(torch.isfinite(torch.as_tensor(loss)).all() for loss in losses)
     return made
 

@@ -14,12 +14,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from mpc.launch import run_parties
+from mpc.sources.insecure import InsecureSource
 from protocols.nn import Session
 
 torch.set_num_threads(1)
 ULP = 2.0**-16
 RELATIVE = 2.0**-16  # of a public factor
-PROTOCOLS = ["clear", "rep3"]
+PARTIES = {"rep3": 3, "additive": 2}
+PROTOCOLS = ["clear", *PARTIES]
 SEEDS = st.integers(0, 2**32 - 1)
 some = settings(deadline=None, max_examples=8)
 
@@ -30,11 +32,19 @@ def reals(seed, *shape, limit=4.0):
     return torch.from_numpy(np.asarray(np.rint(drawn / ULP) * ULP))
 
 
-def at_parties(protocol, program):
+def session_at(party, protocol, width=64):
+    """A session of one party, with a source of correlated randomness where it needs one."""
+    source = InsecureSource(party) if protocol == "additive" else None
+    return Session(party, protocol=protocol, width=width, source=source)
+
+
+def at_parties(protocol, program, width=64):
     """What a program of a session gives; all parties must agree on it."""
     if protocol == "clear":
-        return program(Session(None, protocol="clear"))
-    first, *others = run_parties(3, lambda party: program(Session(party)))
+        return program(session_at(None, "clear", width))
+    first, *others = run_parties(
+        PARTIES[protocol], lambda party: program(session_at(party, protocol, width))
+    )
     for other in others:
         agree(first, other)
     return first

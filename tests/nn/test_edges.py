@@ -5,12 +5,12 @@ import torch
 from torch.nn import functional as F
 
 from mpc.errors import NotOffered, RangeError, UsageError
-from tests.nn.both import ULP, at_parties, opened, shared
+from tests.nn.both import PROTOCOLS, ULP, at_parties, opened, shared
 
 WIDE = torch.tensor([1000.0, 0.001, -0.37, 2.0**-20], dtype=torch.float64)
 
 
-@pytest.mark.parametrize("protocol", ["clear", "rep3"])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_small_factors_beside_large_ones_keep_their_bits(protocol):
     x = torch.tensor([1.0, 2.0**20, 300.0, 2.0**28], dtype=torch.float64)
 
@@ -39,7 +39,7 @@ def test_a_public_factor_out_of_range_is_refused(factor):
     at_parties("clear", program)
 
 
-@pytest.mark.parametrize("protocol", ["clear", "rep3"])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_mean_over_very_many_large_numbers_does_not_wrap(protocol):
     x = torch.full((300_001,), 30_000.0, dtype=torch.float64)
     (found,) = at_parties(protocol, lambda s: [opened(s, shared(s, x).mean())])

@@ -244,18 +244,13 @@ def test_max_pool_1d_works_with_and_without_gradients(protocol, grad):
 @protocols
 @pytest.mark.parametrize("width", [64, 40, 32])
 def test_padding_never_wins_at_any_comparison_width(protocol, width):
-    from mpc.launch import run_parties
-    from protocols.nn import Session
-
     low = -(2.0 ** min(width - 20, 29))  # far below zero, and still comparable
     x = torch.full((1, 1, 4, 4), low, dtype=torch.float64)
 
-    def program(party):
-        session = Session(party, protocol=protocol, width=width)
+    def program(session):
         return opened(session, F.max_pool2d(shared(session, x), 3, 2, 1))
 
-    found = program(None) if protocol == "clear" else run_parties(3, program)[0]
-    assert torch.all(found == low)
+    assert torch.all(at_parties(protocol, program, width) == low)
 
 
 def test_the_places_of_a_max_pool_stay_secret():

@@ -7,8 +7,9 @@ from torch import nn
 
 from mpc.errors import NotOffered, OutOfStep, PeerError, PeerLost, RangeError, UsageError
 from mpc.launch import run_parties
+from mpc.sources.insecure import InsecureSource
 from protocols.nn import Session
-from tests.nn.both import ULP, at_parties, opened, reals, shared
+from tests.nn.both import PARTIES, ULP, at_parties, opened, reals, session_at, shared
 
 KINDS = [
     torch.tensor(2.5),
@@ -24,17 +25,21 @@ KINDS = [
 
 @pytest.mark.parametrize("owner", range(3))
 @pytest.mark.parametrize("to", [None, 0, 2])
-def test_what_is_shared_is_what_is_opened_to_those_who_may_know(owner, to):
+@pytest.mark.parametrize("protocol", PARTIES)
+def test_what_is_shared_is_what_is_opened_to_those_who_may_know(protocol, owner, to):
+    size = PARTIES[protocol]
+    to, owner = (rank if rank is None else rank % size for rank in (to, owner))
+
     def program(party):
-        session = Session(party)
+        session = session_at(party, protocol)
         found = []
         for x in KINDS:
             t = session.share(x if party.rank == owner else None, owner=owner)
             found.append(session.open(t, reason=f"test {len(found)}", to=to))
         return found, session.openings, session.rank, session.size
 
-    for rank, (found, openings, said_rank, size) in enumerate(run_parties(3, program)):
-        assert (said_rank, size) == (rank, 3)
+    for rank, (found, openings, *said) in enumerate(run_parties(size, program)):
+        assert said == [rank, size]
         assert [(o.reason, o.to) for o in openings] == [
             (f"test {i}", to) for i in range(len(KINDS))
         ]
@@ -81,13 +86,14 @@ REFUSED = [
 
 @pytest.mark.parametrize("x, error, says", REFUSED)
 @pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("protocol", PARTIES)
 def test_a_bad_input_is_refused_at_its_owner_with_counts_and_the_others_end_naming_it(
-    x, error, says, known
+    protocol, x, error, says, known
 ):
-    said = {}
+    said, size = {}, PARTIES[protocol]
 
     def program(party):
-        session = Session(party)
+        session = session_at(party, protocol)
         shape = (1 if x is None else len(x),) if known else None
         try:
             t = session.share(x if party.rank == 1 else None, owner=1, shape=shape)
@@ -97,9 +103,9 @@ def test_a_bad_input_is_refused_at_its_owner_with_counts_and_the_others_end_nami
             raise
 
     with pytest.raises(error, match=says) as caught:
-        run_parties(3, program, deadline_s=10)
+        run_parties(size, program, deadline_s=10)
     assert "\n" not in str(caught.value)
-    for rank in (0, 2):
+    for rank in {0, size - 1} - {1}:
         assert isinstance(said[rank], PeerError) and "party 1" in str(said[rank])
         assert "nan" not in str(said[rank]).lower()
 
@@ -200,8 +206,28 @@ def test_a_bad_weight_is_refused_at_its_owner():
     "settings", [[64, 64, 40], [32, 64, 64]], ids=["the last differs", "the first differs"]
 )
 def test_differing_settings_are_out_of_step(settings):
-    with pytest.raises(OutOfStep, match="version, protocol or width"):
+    with pytest.raises(OutOfStep, match="version, protocol, width or source"):
         run_parties(3, lambda party: Session(party, width=settings[party.rank]))
+
+
+class OtherSource(InsecureSource):
+    name = "another source"
+
+
+def test_differing_sources_are_out_of_step():
+    def program(party):
+        source = (OtherSource if party.rank else InsecureSource)(party)
+        Session(party, protocol="additive", source=source)
+
+    with pytest.raises(OutOfStep, match="version, protocol, width or source"):
+        run_parties(2, program)
+
+
+def test_a_source_goes_with_additive_sharing_and_with_nothing_else():
+    with pytest.raises(UsageError, match="needs a source"):
+        run_parties(2, lambda party: Session(party, protocol="additive"))
+    with pytest.raises(UsageError, match="leave the source out"):
+        run_parties(3, lambda party: Session(party, source=InsecureSource(party)))
 
 
 def test_an_unknown_protocol_or_no_party_is_refused():

@@ -5,18 +5,33 @@ party's on average. Each word is run three times, so that each rank plays each r
 have sent the same.
 """
 
-import numpy as np
 import pytest
 
 from kernels.gemm import matmul
 from kernels.ring import multiply
 from mpc.launch import run_parties
 from protocols import functions
-from protocols.functions import compare, extremes
+from protocols.functions import extremes
 from protocols.rep3 import Rep3Protocol
-from protocols.secret import FRACTION, SecretArray, pending_product, products
-
-N = 384  # elements; halves and thirds are multiples of 64, so that no plane is padded
+from protocols.secret import SecretArray, products
+from tests.protocols.cases import (
+    HALF,
+    THIRD,
+    N,
+    after_product,
+    chosen,
+    given,
+    given_by_first,
+    of_array,
+    of_bits,
+    of_share,
+    opened,
+    ring,
+    row,
+    square,
+    tree,
+    with_planes,
+)
 
 
 def merges(pairs):
@@ -57,81 +72,16 @@ RELU = positive_part(64)
 TRUNCATION = 2, 42
 
 
-# Each case is a function of the protocol, a share of N elements and the turn, which prepares what
-# is then metered.
-
-
-def of_share(word):
-    return lambda p, x, _turn: lambda: word(p, x)
-
-
-def of_bits(word):
-    """A word on bits of a secret that are there already."""
-
-    def prepared(p, x, _turn):
-        bits = p.sign_bit(x)
-        return lambda: word(p, bits, x)
-
-    return prepared
-
-
-def of_array(function):
-    return lambda p, x, _turn: lambda: function(SecretArray(p, x, FRACTION))
-
-
-def after_product(function):
-    return lambda p, x, _turn: (
-        lambda: function(
-            pending_product(multiply, SecretArray(p, x, FRACTION), SecretArray(p, x, FRACTION))
-        )
-    )
-
-
-def chosen(p, x, _turn):
-    bits, array = SecretArray(p, x).negative(), SecretArray(p, x)
-    return lambda: compare.where(bits, array, -array)
-
-
-def given(p, _x, turn):
-    return lambda: p.input(_ring() if p.party.rank == turn else None, (N,), turn)
-
-
-def opened(p, x, turn):
-    return lambda: p.open(x, reason="a test", to=turn)
-
-
-def tree(width):
-    def prepared(p, x, _turn):
-        g, q = p.generate(x, width)
-        low = q.map(lambda planes: planes[: width - 1])
-        return lambda: p.merge(g, low)
-
-    return prepared
-
-
-def with_planes(word, planes):
-    def prepared(p, x, _turn):
-        bits = p.bits(x).map(lambda v: v[:planes])
-        return lambda: word(p, bits)
-
-    return prepared
-
-
-def row(shape):
-    return lambda f: of_array(lambda x: f(x.reshape(*shape)))
-
-
-HALF, THIRD = (2, N // 2), (3, N // 3)
 # name: (case, comparison width, rounds, bytes an element)
 COSTS = {
     "input": (given, 64, 1, 8),
     "reveal to all": (of_share(lambda p, x: p.open(x, reason="a test")), 64, 1, 24),
     "reveal to one": (opened, 64, 1, 8),
-    "constant": (of_share(lambda p, x: p.constant(_ring())), 64, 0, 0),
+    "constant": (of_share(lambda p, x: p.constant(ring())), 64, 0, 0),
     "coins": (of_share(lambda p, x: p.coins((N,))), 64, 0, 0),
     "bilinear": (of_share(lambda p, x: p.bilinear(multiply, (x, x))), 64, 1, 24),
     "bilinear, two pairs": (of_share(lambda p, x: p.bilinear(multiply, (x, x), (x, x))), 64, 1, 48),
-    "dot": (of_share(lambda p, x: p.dot(x.map(_square), x.map(_square))), 64, 1, 24 * 64 / N),
+    "dot": (of_share(lambda p, x: p.dot(x.map(square), x.map(square))), 64, 1, 24 * 64 / N),
     "truncate": (of_share(lambda p, x: p.truncate(x, fraction=16)), 64, *TRUNCATION),
     "truncate by 17 bits": (of_share(lambda p, x: p.truncate(x, fraction=17)), 64, 2, 44),
     "truncate by 33 bits": (of_share(lambda p, x: p.truncate(x, fraction=33)), 64, 2, 48),
@@ -229,21 +179,14 @@ COSTS = {
 }
 
 
-def _ring():
-    return np.arange(N, dtype=np.uint64)
-
-
-def _square(v):
-    return v[:64].reshape(8, 8)
-
-
 def metered(prepare, width):
+    """Rounds and bytes that each party sent, in each of three turns."""
+
     def program(party):
         p = Rep3Protocol(party, width=width)
         total, seen = party.meter.total, []
         for turn in range(3):
-            x = p.input(_ring() if party.rank == 0 else None, (N,), 0)
-            run = prepare(p, x, turn)
+            run = prepare(p, given_by_first(p), turn)
             p._turns = turn
             before = total.rounds, total.sent_bytes
             run()
@@ -328,7 +271,7 @@ def test_three_parts_side_by_side_cost_the_same_and_load_all_parties_alike(monke
 
 def test_a_sign_that_was_asked_for_twice_is_found_once():
     def program(party):
-        x = SecretArray(p := Rep3Protocol(party), p.constant(_ring()))
+        x = SecretArray(p := Rep3Protocol(party), p.constant(ring()))
         functions.relu(x)
         before = party.meter.total.rounds
         functions.relu(x)

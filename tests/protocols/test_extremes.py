@@ -11,7 +11,7 @@ from protocols.clear import Clear
 from protocols.functions.extremes import one_hot_winner, place, tournament
 from protocols.secret import SecretArray, constant
 from tests.protocols.test_compare import arrays, halves
-from tests.protocols.words import SEEDS, draw_words, same, signed, some
+from tests.protocols.words import SEEDS, draw_words, each_protocol, same, signed, some
 
 TAILS = st.sampled_from([(), (1,), (5,), (0,), (2, 3), (65,)])
 
@@ -25,9 +25,10 @@ def with_ties(seed, shape, width=64):
     )
 
 
+@each_protocol
 @some
 @given(SEEDS, st.integers(1, 9), TAILS, st.sampled_from([64, 40]))
-def test_the_largest_is_exact_and_so_is_its_place(seed, entrants, tail, width):
+def test_the_largest_is_exact_and_so_is_its_place(at, seed, entrants, tail, width):
     x = with_ties(seed, (entrants, *tail), width)
 
     def program(x):
@@ -37,7 +38,7 @@ def test_the_largest_is_exact_and_so_is_its_place(seed, entrants, tail, width):
             found += [place(won), one_hot_winner(won), functions.argmax(x, 0)]
         return found
 
-    found = same(arrays(program), x, width=width)
+    found = same(at, arrays(program), x, width=width)
     assert np.array_equal(signed(found[0]), signed(x).max(0))
     assert np.array_equal(found[1], found[0])
     if entrants > 1:
@@ -47,28 +48,30 @@ def test_the_largest_is_exact_and_so_is_its_place(seed, entrants, tail, width):
         assert np.array_equal(found[4], first)
 
 
+@each_protocol
 @some
 @given(SEEDS, st.integers(1, 9), TAILS)
-def test_a_prize_goes_to_the_winner_and_to_nobody_else(seed, entrants, tail):
+def test_a_prize_goes_to_the_winner_and_to_nobody_else(at, seed, entrants, tail):
     x, prize = with_ties(seed, (entrants, *tail)), draw_words(seed + 2, tail)
 
     def program(x, prize):
         return [tournament(x)[1].spread(prize)]
 
-    (found,) = same(arrays(program), x, prize)
+    (found,) = same(at, arrays(program), x, prize)
     winners = np.arange(entrants).reshape(-1, *[1] * len(tail)) == signed(x).argmax(0)
     assert np.array_equal(found, np.where(winners, prize, np.uint64(0)))
 
 
+@each_protocol
 @some
 @given(SEEDS, st.integers(-3, 2))
-def test_any_axis_may_be_searched(seed, axis):
+def test_any_axis_may_be_searched(at, seed, axis):
     x = with_ties(seed, (3, 4, 2))
 
     def program(x):
         return [functions.maximum_along(x, axis), functions.argmax(x, axis)]
 
-    largest, place_of_it = same(arrays(program), x)
+    largest, place_of_it = same(at, arrays(program), x)
     assert np.array_equal(signed(largest), signed(x).max(axis))
     assert np.array_equal(place_of_it, signed(x).argmax(axis))
 

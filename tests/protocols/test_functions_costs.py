@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from mpc.launch import run_parties
 from protocols import functions
-from protocols.rep3 import Rep3Protocol
 from protocols.secret import constant
+from tests.protocols.words import REP3, TWO
 
 COUNT = 640  # a multiple of 64, so that no plane is padded
 
@@ -49,27 +48,59 @@ COSTS = {
     "log_softmax_and_softmax": (alone(functions.log_softmax_and_softmax), 69, 695.05),
 }
 
+# Of additive sharing between two: rounds, and bytes that each sends for each element. What a
+# function multiplies by several times is opened once.
+BETWEEN_TWO = {
+    "reciprocal": (22, 292),
+    "reciprocal in a window": (21, 268.25),
+    "rsqrt": (22, 283.875),
+    "sqrt": (22, 283.875),
+    "divide": (24, 308),
+    "log": (20, 242.375),
+    "exp": (16, 148.375),
+    "sigmoid": (11, 149.25),
+    "tanh": (11, 149.25),
+    "silu": (12, 165.125),
+    "silu_slope": (13, 173.25),
+    "silu_slope after silu": (5, 64.125),
+    "softplus": (10, 141.125),
+    "erf": (11, 149.25),
+    "gelu": (10, 141.125),
+    "gelu_slope": (11, 149.25),
+    "gelu_slope after gelu": (3, 48.125),
+    "softmax": (51, 198.525),
+    "log_softmax": (48, 178.525),
+    "log_softmax_and_softmax": (51, 204.925),
+}
 
-def metered(prepare, shape):
+
+def metered(at, prepare, shape):
     """Rounds at each party, and bytes of all, while the prepared function runs."""
 
     def program(party):
-        p = Rep3Protocol(party)
+        p = at.make(party)
         run = prepare(constant(p, np.linspace(0.5, 7.5, COUNT).reshape(shape)))
         rounds, sent = party.meter.total.rounds, party.meter.total.sent_bytes
         run()
         return party.meter.total.rounds - rounds, party.meter.total.sent_bytes - sent
 
-    seen = run_parties(3, program)
+    seen = at.run(program)
     return {rounds for rounds, _ in seen}, sum(sent for _, sent in seen)
 
 
 @pytest.mark.parametrize("name", COSTS)
 def test_the_declared_cost_is_what_the_wire_saw(name):
     prepare, rounds, element_bytes = COSTS[name]
-    seen_rounds, seen_bytes = metered(prepare, (64, 10) if "softmax" in name else (COUNT,))
+    seen_rounds, seen_bytes = metered(REP3, prepare, (64, 10) if "softmax" in name else (COUNT,))
     assert seen_rounds == {rounds}
     assert seen_bytes == element_bytes * COUNT
+
+
+@pytest.mark.parametrize("name", COSTS)
+def test_between_two_it_costs_what_the_wire_saw(name):
+    rounds, element_bytes = BETWEEN_TWO[name]
+    seen = metered(TWO, COSTS[name][0], (64, 10) if "softmax" in name else (COUNT,))
+    assert seen == ({rounds}, round(2 * element_bytes * COUNT))
 
 
 @pytest.mark.parametrize("name", COSTS)
@@ -81,10 +112,10 @@ def test_the_docstring_quotes_the_declared_cost(name):
 
 def test_what_a_function_does_is_metered_under_its_name():
     def program(party):
-        x = constant(Rep3Protocol(party), np.ones(64))
+        x = constant(REP3.make(party), np.ones(64))
         functions.log(functions.exp(x))
         return party.meter.operations
 
-    for operations in run_parties(3, program):
+    for operations in REP3.run(program):
         assert operations["exp"].rounds == 20
         assert operations["log"].rounds == 22

@@ -10,41 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special
 
-from mpc.launch import run_parties
 from protocols import functions
-from protocols.clear import Clear
 from protocols.functions.error_function import ERFC, GELU, GELU_SLOPE
 from protocols.functions.exponential import SIGMOID, SILU, SILU_SLOPE, SOFTPLUS, TANH
 from protocols.functions.polynomial import evaluation_error
 from protocols.functions.power import INVERSE, INVERSE_ROOT, LOGARITHM, ROOT
-from protocols.rep3 import Rep3Protocol
-from protocols.secret import SecretArray
-
-ULP = 2.0**-16
-PROTOCOLS = ["clear", "rep3"]
-
-
-def computed(protocol, function, *inputs):
-    """What the function gives for inputs that a party shares, as reals; all parties agree on it."""
-
-    def program(party):
-        p = Clear(None) if party is None else Rep3Protocol(party)
-        secrets = []
-        for x in inputs:
-            ring = np.rint(np.asarray(x) * 2.0**16).astype(np.int64).view(np.uint64)
-            mine = ring if party is None or party.rank == 0 else None
-            secrets.append(SecretArray(p, p.input(mine, ring.shape, 0)))
-        results = function(*secrets)
-        results = results if isinstance(results, tuple) else (results,)
-        opened = p.open(*(y.share for y in results), reason="a test looks at it")
-        return [v.view(np.int64) / 2.0**y.fraction for v, y in zip(opened, results, strict=True)]
-
-    if protocol == "clear":
-        return program(None)
-    first, *others = run_parties(3, program)
-    for other in others:
-        assert all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
-    return first
+from tests.protocols.words import PROTOCOLS, ULP, computed
 
 
 def grid(low, high, count=6000):
@@ -261,7 +232,11 @@ def test_at_zero_powers_are_zero_and_the_logarithm_is_finite(protocol):
 
 @pytest.mark.parametrize(
     "protocol, shape",
-    [("rep3", ()), *((name, s) for name in PROTOCOLS for s in [(1,), (2, 3), (0,), (5, 13)])],
+    [
+        ("rep3", ()),
+        ("additive", ()),
+        *((name, s) for name in PROTOCOLS for s in [(1,), (2, 3), (0,), (5, 13)]),
+    ],
 )
 def test_any_shape_goes_in_and_comes_out(protocol, shape):
     x = np.full(shape, 2.0)

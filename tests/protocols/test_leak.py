@@ -1,73 +1,20 @@
-"""What a party receives before anything is opened is noise, whatever the secrets are.
+"""What a party of rep3 receives before anything is opened is noise, whatever the secrets are.
 
-The inputs stay as they are and the program is run again and again with fresh seeds. A bit that is
-uniform is 1 in half of the runs. By Hoeffding's inequality the mean of n fair bits is off by t or
-more with a chance of at most 2·exp(-2·n·t²), and the difference of two such means with at most
-2·exp(-n·t²); with B bits looked at, the union bound gives the t that is passed by chance once in a
-million test runs. A message that shows anything moves the mean of some bit by far more: the mutants
-below, which are right in every result, prove that.
+See `overhearing` for the bound.
 """
 
-from math import log, sqrt
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 
-from kernels.gemm import matmul
 from kernels.ring import multiply
 from mpc.launch import run_parties
 from protocols.rep3 import Rep3Protocol
+from tests.protocols.overhearing import Listener, X, Y, bits_of, bound, deviation, every_word
 
 RUNS = 400
 FEWER = 160  # for a mutant, which is off by much more than it could be by chance
-CHANCE = 1e-6
-X = np.array([0, 1, 5 << 16, (-3 << 16) % 2**64], np.uint64)
-Y = np.array([7, 0, (-1 << 16) % 2**64, 1 << 45], np.uint64)
-
-
-class Listener:
-    """A transport that keeps what its party receives."""
-
-    def __init__(self, wire):
-        self.wire, self.rank, self.size, self.close = wire, wire.rank, wire.size, wire.close
-        self.heard = []
-
-    def exchange(self, step, send, receive, deadline_s):
-        self.wire.exchange(step, send, receive, deadline_s)
-        for peer in sorted(receive):
-            self.heard += [array.copy() for array in receive[peer]]
-
-
-def every_word(p, x, y):
-    """Every word of rep3 that sends something, in every turn of the roles; gives the results."""
-    results = []
-    for _ in range(3):
-        results += [*p.bilinear(multiply, (x, y)), p.dot(_square(x), _square(y))]
-        results += [*p.bilinear_truncate(multiply, (x, y), fraction=16)]
-        results += [*p.bilinear_truncate(matmul, (_square(x), _square(y)), fraction=17)]
-        results += [*p.truncate(x, y, fraction=13), *p.truncate(x, fraction=40)]
-        sign = p.sign_bit(x)
-        results += [p.select(sign, y), p.bit_to_ring(sign)]
-        positive, part = p.positive_part(x)
-        results += [p.bit_to_ring(positive), part]
-        (product,) = p.product(multiply, (x, y))
-        total = product.map(np.add, p.summand(y))
-        whole, positive, part = p.truncated_positive_part(total, fraction=16)
-        results += [
-            *p.truncate_summands(product, fraction=16),
-            whole,
-            p.bit_to_ring(positive),
-            part,
-        ]
-        low = p.bits(y).map(lambda planes: planes[:3])
-        above = p.any_above(p.conj(low, p.invert(low)))
-        results += [p.bit_to_ring(above), p.bit_to_ring(p.equal_zero(y))]
-    return results
-
-
-def _square(share):
-    return share.map(lambda v: v.reshape(2, 2))
 
 
 class Heard(NamedTuple):
@@ -89,7 +36,7 @@ def overheard(make, x=X, y=Y, runs=RUNS):
         y0 = p.input(y if party.rank == 1 else None, y.shape, 1)
         z0 = p.input(y if party.rank == 2 else None, y.shape, 2)
         start = len(listener.heard)
-        results = [*every_word(p, x0, y0), *p.bilinear(multiply, (y0, z0))]
+        results = [*every_word(p, x0, y0, times=3), *p.bilinear(multiply, (y0, z0))]
         heard = list(listener.heard)
         opened = p.open(*results, reason="the results must be right")
         return Heard(heard, heard[start:], [*x0.terms, *y0.terms], opened)
@@ -97,23 +44,9 @@ def overheard(make, x=X, y=Y, runs=RUNS):
     return [run_parties(3, program) for _ in range(runs)]
 
 
-def bits_of(arrays):
-    flat = np.concatenate([array.reshape(-1).view(np.uint8) for array in arrays])
-    return np.unpackbits(flat)
-
-
 def means(views):
     """The share of ones of every bit that each party received."""
     return [np.mean([bits_of(run[rank].everything) for run in views], axis=0) for rank in range(3)]
-
-
-def deviation(found, expected=0.5):
-    return max(np.max(np.abs(mean - expected)) for mean in found)
-
-
-def bound(found, runs=RUNS, scale=2.0):
-    bits = sum(map(len, found))
-    return sqrt(log(2 * bits / CHANCE) / (scale * runs))
 
 
 def pairs(views, rank):
@@ -150,18 +83,18 @@ def honest():
 def test_every_received_bit_is_one_half_of_the_time(honest):
     found = means(honest)
     assert all(len(mean) > 10_000 for mean in found)
-    assert deviation(found) <= bound(found)
+    assert deviation(found) <= bound(found, RUNS)
 
 
 def test_received_words_are_noise_beside_what_the_party_knows_and_beside_each_other(honest):
     found = [pairs(honest, rank) for rank in range(3)]
-    assert deviation(found) <= bound(found)
+    assert deviation(found) <= bound(found, RUNS)
 
 
 def test_other_secrets_give_the_same_noise(honest):
     other = overheard(Rep3Protocol, Y[::-1].copy(), X ^ np.uint64(2**63 - 1))
     gaps = [a - b for a, b in zip(means(honest), means(other), strict=True)]
-    assert deviation(gaps, 0.0) <= bound(gaps, scale=1.0)
+    assert deviation(gaps, 0.0) <= bound(gaps, RUNS, scale=1.0)
 
 
 def test_the_results_are_right_while_nothing_leaks(honest):

@@ -7,14 +7,23 @@ from hypothesis import strategies as st
 
 from kernels.ring import multiply
 from mpc.errors import PeerError, ShapeMismatch
-from mpc.launch import run_parties
 from protocols import functions
 from protocols.clear import Clear
-from protocols.rep3 import Rep3Protocol
 from protocols.secret import Rectified, SecretArray, constant, pending_product
-from tests.protocols.words import SEEDS, ULP, computed, reals, some
+from tests.protocols.test_functions_costs import BETWEEN_TWO, COSTS
+from tests.protocols.words import (
+    PROTOCOLS,
+    REP3,
+    SEEDS,
+    TWO,
+    ULP,
+    computed,
+    each_protocol,
+    reals,
+    some,
+)
 
-protocols = pytest.mark.parametrize("protocol", ["clear", "rep3"])
+protocols = pytest.mark.parametrize("protocol", PROTOCOLS)
 SHAPES = st.sampled_from([(1,), (5, 13), (2, 3, 4), (64,)])
 
 
@@ -70,9 +79,14 @@ def test_a_larger_or_finer_array_is_added_to_the_rounded_product(protocol):
         assert np.all(np.abs(found - value) <= ULP)
 
 
-def test_it_is_truncated_once():
+# Rounds of a truncation, a positive part, a sign, a choice and of bits as ring elements.
+ROUNDS = {REP3: (2, 7, 6, 2, 2), TWO: (1, 4, 3, 1, 1)}
+
+
+@each_protocol
+def test_it_is_truncated_once(at):
     def program(party):
-        p, counts = Rep3Protocol(party), []
+        p, counts = at.make(party), []
         x = SecretArray(p, p.constant(np.arange(64, dtype=np.uint64) << np.uint64(16)))
         product = pending_product(multiply, x, x)
         for use in (lambda v: v.shape, lambda v: -v + x, lambda v: v.share, lambda v: v + x):
@@ -81,49 +95,70 @@ def test_it_is_truncated_once():
             counts.append(party.meter.total.rounds - before)
         return counts
 
-    assert set(map(tuple, run_parties(3, program))) == {(0, 0, 2, 0)}
+    truncation, *_ = ROUNDS[at]
+    assert set(map(tuple, at.run(program))) == {(0, 0, truncation, 0)}
 
 
-def rounds_of(function):
+def rounds_of(at, function):
     """Rounds of a function of a product, at each party."""
 
     def program(party):
-        p = Rep3Protocol(party)
+        p = at.make(party)
         x = SecretArray(p, p.constant(np.arange(64, dtype=np.uint64) << np.uint64(16)))
         product, before = pending_product(multiply, x, x), party.meter.total.rounds
         function(product, x)
         return party.meter.total.rounds - before
 
-    return set(run_parties(3, program))
+    return set(at.run(program))
 
 
-def test_a_known_sign_is_used_again_and_a_shortcut_may_stand_on_the_left():
-    assert rounds_of(lambda z, x: functions.relu(x + z)) == {7}
-    assert rounds_of(lambda z, x: functions.relu(Rectified(x) - z)) == {7 + 7}
-    assert rounds_of(lambda z, x: (z.positive(), z.share)) == {2 + 6}
-    assert rounds_of(lambda z, x: (z.positive(), functions.relu(z))) == {2 + 6 + 2}
-    assert rounds_of(lambda z, x: (functions.relu(z), z.positive(), z.share)) == {7}
+@each_protocol
+def test_a_known_sign_is_used_again_and_a_shortcut_may_stand_on_the_left(at):
+    truncation, relu, sign, choice, _ = ROUNDS[at]
+    assert rounds_of(at, lambda z, x: functions.relu(x + z)) == {relu}
+    assert rounds_of(at, lambda z, x: functions.relu(Rectified(x) - z)) == {2 * relu}
+    assert rounds_of(at, lambda z, x: (z.positive(), z.share)) == {truncation + sign}
+    both = rounds_of(at, lambda z, x: (z.positive(), functions.relu(z)))
+    assert both == {truncation + sign + choice}
+    assert rounds_of(at, lambda z, x: (functions.relu(z), z.positive(), z.share)) == {relu}
 
 
+@each_protocol
 @pytest.mark.parametrize(
     "function, rounds",
     [
-        (lambda z: functions.clamp(z, -1, 1), 2 + 7),
-        (functions.absolute, 2 + 7),
-        (lambda z: functions.minimum(z, z), 2 + 7),
-        (functions.sign, 2 + 8),
-        (functions.sigmoid, 2 + 16),
-        (functions.exp, 2 + 20),
-        (lambda z: functions.leaky_relu(z, 0.5), 7 + 2),
+        (lambda z: functions.clamp(z, -1, 1), lambda relu, sign, to_ring: relu),
+        (functions.absolute, lambda relu, sign, to_ring: relu),
+        (lambda z: functions.minimum(z, z), lambda relu, sign, to_ring: relu),
+        (functions.sign, lambda relu, sign, to_ring: sign + to_ring),
     ],
 )
-def test_a_function_that_needs_the_value_several_times_truncates_it_once(function, rounds):
-    assert rounds_of(lambda z, x: function(z).share) == {rounds}
+def test_a_function_that_needs_the_value_several_times_truncates_it_once(at, function, rounds):
+    truncation, relu, sign, _, to_ring = ROUNDS[at]
+    expected = truncation + rounds(relu, sign, to_ring)
+    assert rounds_of(at, lambda z, x: function(z).share) == {expected}
 
 
-def test_what_was_under_way_when_a_session_failed_says_so_when_it_is_asked_for():
+@pytest.mark.parametrize("function", [functions.sigmoid, functions.exp])
+def test_so_does_one_that_multiplies_many_times(function):
+    name = function.__name__
+    found = rounds_of(REP3, lambda z, x: function(z).share)
+    assert found == {2 + COSTS[name][1]}
+    found = rounds_of(TWO, lambda z, x: function(z).share)
+    assert found == {1 + BETWEEN_TWO[name][0]}
+
+
+@each_protocol
+def test_a_leaky_relu_takes_the_positive_part_with_the_truncation(at):
+    truncation, relu, *_ = ROUNDS[at]
+    found = rounds_of(at, lambda z, x: functions.leaky_relu(z, 0.5).share)
+    assert found == {relu + truncation}
+
+
+@each_protocol
+def test_what_was_under_way_when_a_session_failed_says_so_when_it_is_asked_for(at):
     def program(party):
-        p = Rep3Protocol(party)
+        p = at.make(party)
         product = pending_product(multiply, *[constant(p, np.ones((2, 3)))] * 2)
         party.close("a test")
         with pytest.raises(PeerError, match="a test"):
@@ -132,7 +167,7 @@ def test_what_was_under_way_when_a_session_failed_says_so_when_it_is_asked_for()
         with pytest.raises(PeerError, match="lost with the session"):
             product.share  # noqa: B018
 
-    run_parties(3, program)
+    at.run(program)
 
 
 def test_shapes_that_do_not_fit_are_refused():

@@ -18,9 +18,7 @@ from protocols.secret import (
     products,
     stack,
 )
-from tests.protocols.words import SEEDS, SHAPES, ULP, computed, reals, some
-
-PROTOCOLS = ["clear", "rep3"]
+from tests.protocols.words import PROTOCOLS, SEEDS, SHAPES, ULP, computed, reals, some
 
 
 def secret(x, fraction=FRACTION):
@@ -135,10 +133,11 @@ def test_a_public_array_is_as_exact_as_its_largest_allows(protocol):
     assert np.all(np.abs(found - x * public) <= np.abs(x) * 2 * 2.0**-16 + ULP)
 
 
+@pytest.mark.parametrize("protocol", ["rep3", "additive"])
 @pytest.mark.parametrize("factor", [0, 0.0, 1, -1, 2, 3, 0.5, 0.25, 2.0**-10, 1024, 12345])
-def test_whole_numbers_are_exact_and_so_are_halves_of_what_is_even(factor):
+def test_whole_numbers_are_exact_and_so_are_halves_of_what_is_even(protocol, factor):
     x = np.arange(-8, 8) * 2.0**-6
-    (found,) = computed("rep3", lambda x: x * factor, x)
+    (found,) = computed(protocol, lambda x: x * factor, x)
     assert np.array_equal(found, x * factor)
 
 

@@ -68,6 +68,18 @@ each_protocol = pytest.mark.parametrize("at", [REP3, TWO], ids=str)
 PROTOCOLS = {"clear": None, "rep3": REP3, "additive": TWO}
 
 
+def asked(p):
+    """The items that a protocol asks its source for from now on, as a list that grows."""
+    items, take = [], p.source.take
+
+    def noted(item):
+        items.append(item)
+        return take(item)
+
+    p.source.take = noted
+    return items
+
+
 def draw_words(seed, shape, bits=64):
     """Ring elements of every magnitude below 2^(bits - 1), and the ends of that range."""
     draw = np.random.default_rng(seed)
