@@ -51,6 +51,7 @@ CUPY_STARTS = "importing CuPy looks for a driver; a machine without one never as
 LATE_IMPORTS: dict[tuple[str, str], str] = {
     ("mpc.transport.mpi", "mpi4py"): MPI_STARTS,
     ("mpc.launch", "mpi4py"): MPI_STARTS,
+    ("protocols.interop.crypten.communicator", "mpi4py"): MPI_STARTS,
     ("kernels", "cupy"): CUPY_STARTS,
 }
 

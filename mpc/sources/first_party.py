@@ -1,4 +1,4 @@
-"""Rank 0 makes the items: what CrypTen does unless told otherwise (TrustedFirstParty)."""
+"""Rank 0 makes the items and takes the corrections itself: what CrypTen does by default."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from typing import ClassVar
 import numpy as np
 
 from mpc.correlated.items import Item
-from mpc.correlated.seeded import Dealt, Maker, SeededSource
+from mpc.correlated.seeded import Maker, SeededSource
 from mpc.party import Buffer, Party
 from mpc.prg import SEED_BYTES
 from mpc.ring import Array
 
 
 class FirstPartySource(SeededSource):
-    """Items from rank 0, who knows every mask: it protects from all others, not from rank 0.
+    """As CrypTen's `TrustedFirstParty`: rank 0 knows every mask, all others know their own.
 
-    Cost: 1 round at the start; 1 round and the bytes of its corrections for each item.
+    What all others draw from the seeds that rank 0 gave them, rank 0 draws, too; its own share is
+    what makes the sums right. Cost: 1 round at the start, and none from then on.
     """
 
     name: ClassVar[str] = "first party"
@@ -24,27 +25,17 @@ class FirstPartySource(SeededSource):
 
     def __init__(self, party: Party) -> None:
         """Rank 0 draws the seeds and sends each party its own."""
-        self._party, self._last = party, party.size - 1
         drawn = [party.seed("a party's seed") for _ in range(party.size)]
-        mine = drawn[0]
         if party.rank == 0:
-            send = {p: [np.frombuffer(drawn[p], np.uint8)] for p in party.others}
-            party.exchange(send, {})
+            party.exchange({p: [np.frombuffer(drawn[p], np.uint8)] for p in party.others}, {})
+            seed = drawn[0]
         else:
             buffer = Buffer((SEED_BYTES,), np.dtype(np.uint8))
-            mine = party.exchange({}, {0: [buffer]})[0][0].tobytes()
-        self._maker = Maker(drawn) if party.rank == 0 else None
-        super().__init__(mine, is_last=party.rank == self._last)
-
-    def take(self, item: Item) -> Dealt:
-        """See `Source.take`. Cost: 1 round."""
-        if self._is_last:  # whose own part ends in `_corrections`
-            return super().take(item)
-        dealt = super().take(item)
-        made = self._maker.corrections(dealt.number, item) if self._maker is not None else []
-        self._party.exchange({self._last: made} if made else {}, {})
-        return dealt
+            seed = party.exchange({}, {0: [buffer]})[0][0].tobytes()
+        # Whose seed is last is who takes the corrections.
+        self._maker = Maker([*drawn[1:], drawn[0]]) if party.rank == 0 else None
+        super().__init__(seed, is_last=party.rank == 0)
 
     def _corrections(self, number: int, item: Item) -> list[Array]:
-        expect = [Buffer(field.shape, field.dtype) for field in item.products()]
-        return self._party.exchange({}, {0: expect})[0]
+        assert self._maker is not None  # asked of rank 0 alone
+        return self._maker.corrections(number, item)

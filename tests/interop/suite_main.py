@@ -1,8 +1,8 @@
-"""One of CrypTen's test modules in this process and those that its tests spawn.
+"""One of CrypTen's test modules, in this process and in those that its tests spawn.
 
-`python suite_main.py MODULE RESULTS SECONDS`: writes what became of each test to RESULTS, as JSON. CrypTen's
-tests spawn their parties, and each of them runs what stands here first: so all of them compute with
-radmpc where the environment says so.
+`python suite_main.py MODULE RESULTS SECONDS` writes what became of each test, as JSON. CrypTen's
+tests spawn their parties, and each of those runs what stands here first: so all of them compute
+with radmpc where the environment says so.
 """
 
 import json

@@ -20,7 +20,6 @@ from protocols.nn import Session
 from tests.mpc.test_stream_use import SEEDS, recorded, train
 from tests.protocols.words import asked
 
-LAST = len(SEEDS) - 1
 
 
 def program(party):
@@ -137,7 +136,7 @@ def test_a_mask_is_drawn_once_and_again_only_where_an_item_names_it(run):
             assert drawn == {name: roles * count for name, count in masks.items() if roles}
 
 
-def test_a_product_is_drawn_once_and_not_for_the_last_party_who_is_sent_it(run):
+def test_a_product_is_drawn_once_and_not_for_rank_0_who_makes_it(run):
     calls, items = run
     times, _ = expected(items)
     products = {name for name in times if name[1] >= _PRODUCTS}
@@ -146,7 +145,7 @@ def test_a_product_is_drawn_once_and_not_for_the_last_party_who_is_sent_it(run):
         for user in range(len(SEEDS)):
             drawn = {name: n for (who, name), n in found.items() if who == user}
             drawn = {name: n for name, n in drawn.items() if name[1] >= _PRODUCTS}
-            roles = 0 if rank == LAST else (user == rank) + (user == 0)
+            roles = 0 if rank == 0 else (user == rank) + (user == 0)
             assert drawn == {name: roles for name in products if roles}
 
 
