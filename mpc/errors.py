@@ -46,7 +46,7 @@ class CheatingDetected(MpcError):
 
 
 class PreprocessingSpent(MpcError):
-    """A source of correlated randomness ran dry; it is never used again instead.
+    """A source of correlated randomness ran dry; nothing that was used is used again instead.
 
-    For protocols to come: nothing raises it yet.
+    All parties find out at the same item, before the first message of the step that needs it.
     """

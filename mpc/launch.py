@@ -167,6 +167,8 @@ def run_with_dealer(
                 whole.deadline_s = math.inf
                 serve(whole, seeds)
                 return None
+            # Who waits for the dealer gives up while the others, who wait for it, still listen why.
+            whole.deadline_s = 0.75 * deadline_s
             source = DealerSource(seed, whole if rank == parties - 1 else None)
             party = Party(MpiTransport(among), deadline_s=deadline_s, name=whole.name)
             with _ending(party):

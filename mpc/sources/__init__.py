@@ -3,7 +3,8 @@
 - `insecure`: for tests, all parties in one process
 - `first_party`: rank 0, as CrypTen does it by default
 - `dealer`: a rank of its own, which answers while the parties compute
-- `stored`: files made ahead, one a party
+- `stored`: files made ahead, one a party; `sealed` makes them
+- `nothing`: nobody, where nothing is needed
 - `counted`: nobody; counts what would be needed, for a plan
 """
 
@@ -11,13 +12,16 @@ from mpc.sources.counted import CountedSource
 from mpc.sources.dealer import DealerSource, serve
 from mpc.sources.first_party import FirstPartySource
 from mpc.sources.insecure import InsecureSource
-from mpc.sources.stored import StoredSource, deal
+from mpc.sources.nothing import NoSource
+from mpc.sources.sealed import deal
+from mpc.sources.stored import StoredSource
 
 __all__ = [
     "CountedSource",
     "DealerSource",
     "FirstPartySource",
     "InsecureSource",
+    "NoSource",
     "StoredSource",
     "deal",
     "serve",

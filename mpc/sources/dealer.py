@@ -42,6 +42,7 @@ class DealerSource(SeededSource):
         """Take both; nothing is sent."""
         super().__init__(seed, is_last=link is not None)
         self._link = link
+        self.corrections_bytes = 0  # that the dealer sent to this party
 
     def _corrections(self, number: int, item: Item) -> list[Array]:
         request = np.frombuffer(described(item).encode(), np.uint8)
@@ -49,6 +50,7 @@ class DealerSource(SeededSource):
         self._send(request)
         assert self._link is not None  # or this were not the last party
         dealer = self._link.size - 1
+        self.corrections_bytes += item.correction_bytes
         expect = [Buffer(field.shape, field.dtype) for field in item.products()]
         return self._link.exchange({}, {dealer: expect})[dealer]
 

@@ -1,99 +1,35 @@
 """Items made ahead: a file for each party, encrypted and authenticated, each item served once.
 
-A file holds the party's seed and the list of items, and the last party's also the corrections. Each
-is sealed by AES-256-GCM under a key that belongs to this file alone, with its place in the file as
-nonce and what it is for as associated data: nothing can be changed, moved or exchanged unnoticed.
+A file holds the party's seed and the list of items, and the last party's also the corrections
+(`mpc.sources.sealed`).
 
-How far a file is used up stands at its beginning, and is on the disk before anything beyond it is
-served. So after a crash some items are lost, and none is served again. At the start all parties go
-on from the furthest that any of them has come to: setting back one file does not set back the rest.
+How far a file is used up stands at its beginning, under a MAC, and is on the disk before anything
+beyond it is served. So after a crash some items are lost, and none is served again. At the start
+all parties go on from the furthest that any of them has come to: setting back one file does not set
+back the rest. Setting back all of them does: no copy of a file may ever be used beside it.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-import secrets
-import struct
 import zlib
-from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import ClassVar
+from typing import BinaryIO, ClassVar
 
 import numpy as np
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from mpc.correlated.items import Item, described, read_item
-from mpc.correlated.seeded import Maker, SeededSource
-from mpc.errors import MpcError, OutOfStep, PreprocessingSpent, UsageError
+from mpc.correlated.items import Field, Item, described
+from mpc.correlated.seeded import SeededSource
+from mpc.errors import OutOfStep, PeerError, PreprocessingSpent, UsageError
 from mpc.party import Party
-from mpc.prg import SEED_BYTES, derive, fresh_seed
+from mpc.prg import SEED_BYTES
 from mpc.ring import Array
+from mpc.sources.sealed import FRONT, LIST, MAGIC, USED, Seal, about_list, sealed_bytes
 
-MAGIC = b"radmpc items 1\0\0"
-_FRONT = struct.Struct("<16s16sQIIQQ")  # magic, id, used, rank, parties, items, bytes of the list
-_USED_AT = 32
-_TAG = 16
-_LIST = 2**64 - 1  # the nonce of the list; items count from 0
 AHEAD = 64  # items marked as used at a time, so that not each waits for the disk
-
-
-def _sealer(key: bytes, identity: bytes, rank: int) -> AESGCM:
-    return AESGCM(derive(key, f"items/{identity.hex()}/{rank}"))
-
-
-def _nonce(number: int) -> bytes:
-    return number.to_bytes(12, "little")
-
-
-def _about(identity: bytes, rank: int, parties: int, what: str) -> bytes:
-    return b"%b %d of %d %b" % (identity.hex().encode(), rank, parties, what.encode())
-
-
-def deal(paths: Sequence[Path], keys: Sequence[bytes], items: Iterable[Item]) -> int:
-    """Make items ahead and write each party's file; returns how many bytes of corrections.
-
-    Args:
-        paths: a file for each party, which must not be there yet.
-        keys: 32 bytes for each party, which only it and the dealer may know.
-        items: what will be asked for, in order.
-
-    Raises:
-        UsageError: a file is there already.
-    """
-    items = list(items)
-    parties, identity = len(paths), secrets.token_bytes(16)
-    for path in paths:
-        if path.exists():
-            raise UsageError(f"{path} is there already: its items may be in use; choose another")
-    seeds = [fresh_seed() for _ in paths]
-    listed = zlib.compress("\n".join(described(item) for item in items).encode())
-    maker, total, made = Maker(seeds), 0, []
-    try:
-        for rank, path in enumerate(paths):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            sealer = _sealer(keys[rank], identity, rank)
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            made.append(path)
-            with os.fdopen(handle, "wb") as file:
-                about = _about(identity, rank, parties, f"list of {len(items)}")
-                sealed = sealer.encrypt(_nonce(_LIST), seeds[rank] + listed, about)
-                size = len(sealed)
-                front = (MAGIC, identity, 0, rank, parties, len(items), size)
-                file.write(_FRONT.pack(*front) + sealed)
-                for number, item in enumerate(items if rank == parties - 1 else []):
-                    content = b"".join(v.tobytes() for v in maker.corrections(number, item))
-                    what = _about(identity, rank, parties, described(item))
-                    file.write(sealer.encrypt(_nonce(number), content, what))
-                    total += len(content)
-                file.flush()
-                os.fsync(file.fileno())
-    except BaseException:
-        for path in made:
-            path.unlink(missing_ok=True)
-        raise
-    return total
 
 
 class StoredSource(SeededSource):
@@ -105,110 +41,175 @@ class StoredSource(SeededSource):
         path: the file, as `deal` wrote it; it is marked as it is used, and locked meanwhile.
         key: this party's.
         party: who uses it.
+        label: what the file must be for; anything if not given.
 
     Raises:
-        UsageError: no such file, another party's, another key's, or damaged; or in use.
-        OutOfStep: the parties' files were not made together.
+        UsageError: no such file, another party's, another key's or label's, damaged, or in use.
+        PeerError: a peer's will not do, and who; or the parties' were not made together.
     """
 
     name: ClassVar[str] = "file"
-    assumption: ClassVar[str] = "who made the files tells no party anything, and keeps nothing"
+    assumption: ClassVar[str] = "who made the files works with no party, and keeps nothing of them"
 
-    def __init__(self, path: Path, key: bytes, party: Party) -> None:
+    def __init__(self, path: Path, key: bytes, party: Party, *, label: str | None = None) -> None:
         """Open, check, and agree with the others where to go on."""
-        self._path, self._rank, self._parties = path, party.rank, party.size
-        refusal: MpcError | None = None
-        identity, used = bytes(16), 0
+        self._path = path
+        self._open: BinaryIO | None = None
+        self.corrections_bytes = 0  # that were read
+        self.skipped = 0  # items that were passed over, beside those used up at the start
+        refusal: UsageError | None = None
+        identity, used, seed = bytes(16), 0, bytes(SEED_BYTES)
         try:
-            identity, used, seed = self._opened(key)
+            identity, used, seed = self._opened(key, party.rank, party.size, label)
         except UsageError as error:
-            refusal, seed = error, bytes(SEED_BYTES)
-        mine = np.frombuffer(identity, np.uint8).copy()
-        heard = party.broadcast(mine, np.array([used], np.uint64))
-        if refusal is not None:
-            raise refusal
-        if any(not np.array_equal(theirs, mine) for theirs, _ in heard.values()):
-            self.close()
-            raise OutOfStep("the parties' files of items were not made together: deal anew")
+            refusal = error
+        try:
+            self.begun = self._agreed(party, identity, used, refusal)
+        except BaseException:
+            self._release()
+            raise
         super().__init__(seed, is_last=party.rank == party.size - 1)
-        self._number = self._marked = max(int(there[0]) for _, there in heard.values())
-        self.skipped = 0
+        self._number = self._marked = self.begun
 
-    def _opened(self, key: bytes) -> tuple[bytes, int, bytes]:
+    @property
+    def left(self) -> int:
+        """How many items are not used up."""
+        return len(self._lines) - self._number
+
+    def _opened(
+        self, key: bytes, rank: int, parties: int, label: str | None
+    ) -> tuple[bytes, int, bytes]:
         """Lock and read: the file's identity, how far it is used up, the seed."""
         try:
-            self._file = os.fdopen(os.open(self._path, os.O_RDWR), "r+b", buffering=0)
+            self._open = os.fdopen(os.open(self._path, os.O_RDWR), "r+b", 0)
         except OSError as error:
             raise UsageError(f"{self._path}: {error.strerror}: radmpc deal makes it") from None
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._fileno, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise UsageError(f"{self._path} is in use by another process") from None
-        front = self._file.read(_FRONT.size)
-        if len(front) < _FRONT.size or front[:16] != MAGIC:
+        front = self._read(0, FRONT.size)
+        if front[:16] != MAGIC or len(front) < FRONT.size:
             raise UsageError(f"{self._path} is no file of items, or of another version")
-        _, identity, used, rank, parties, count, size = _FRONT.unpack(front)
-        if (rank, parties) != (self._rank, self._parties):
+        _, identity, theirs, of, count, size = FRONT.unpack(front)
+        if (theirs, of) != (rank, parties):
             raise UsageError(
-                f"{self._path} is for party {rank} of {parties}, "
-                f"and this is party {self._rank} of {self._parties}"
+                f"{self._path} is for party {theirs} of {of}, and this is party {rank} of {parties}"
             )
-        self._sealer = _sealer(key, identity, rank)
-        about = _about(identity, rank, parties, f"list of {count}")
-        content = self._unsealed(_LIST, self._file.read(size), about)
-        lines = zlib.decompress(content[SEED_BYTES:]).splitlines()
-        known: dict[bytes, Item] = {}
-        self._items = [known.setdefault(line, read_item(line)) for line in lines]
-        self._identity = identity
-        at = _FRONT.size + size
-        self._starts = [at]
-        for item in self._items if self._rank == self._parties - 1 else []:
-            at += item.correction_bytes + _TAG
-            self._starts.append(at)
+        self._seal = Seal(key, identity, rank, parties)
+        start = FRONT.size + USED.size
+        whole = os.fstat(self._fileno).st_size
+        if start + size > whole:
+            raise self._damaged()
+        try:
+            content = self._seal.unseal(LIST, 0, about_list(count, size), self._read(start, size))
+            used = self._seal.read_mark(self._read(FRONT.size, USED.size))
+        except InvalidTag:
+            raise self._damaged() from None
+        found, *lines = zlib.decompress(content[SEED_BYTES:]).split(b"\n")
+        if label is not None and found.decode() != label:
+            raise UsageError(
+                f"{self._path} was made for another command, or for a job with other settings"
+            )
+        sizes = [int(line.partition(b" ")[0]) for line in lines] if rank == parties - 1 else []
+        self._starts = np.cumsum([start + size, *sizes], dtype=np.int64)
+        if self._starts[-1] != whole or len(lines) != count or used > count:
+            raise self._damaged()
+        self._lines = [line.partition(b" ")[2] for line in lines]
         return identity, used, content[:SEED_BYTES]
 
-    def _unsealed(self, number: int, content: bytes, about: bytes) -> bytes:
-        try:
-            return self._sealer.decrypt(_nonce(number), content, about)
-        except InvalidTag:
-            raise UsageError(f"{self._path} is damaged, or sealed with another key") from None
+    def _agreed(self, party: Party, identity: bytes, used: int, refusal: UsageError | None) -> int:
+        """Where all parties go on: beyond what any of them has used. 1 round."""
+        good = np.array([refusal is None], np.uint8)
+        mine = good, np.frombuffer(identity, np.uint8), np.array([used], np.uint64)
+        heard = party.broadcast(*mine)
+        failed = [party.names[rank] for rank, (fine, *_) in sorted(heard.items()) if not fine[0]]
+        if failed:
+            with suppress(PeerError):  # nobody leaves before all have heard who failed
+                party.broadcast(good)
+            who = " and ".join(failed)
+            raise refusal or PeerError(
+                f"{who} could not open its file of items, and says why in its own log"
+            )
+        if any(theirs.tobytes() != identity for _, theirs, _ in heard.values()):
+            raise OutOfStep("the parties' files of items were not made together: deal anew")
+        furthest = max(int(there[0]) for *_, there in heard.values())
+        if furthest > len(self._lines):
+            raise OutOfStep("a party's file of items is used up beyond its end")
+        return furthest
+
+    def _read(self, start: int, size: int) -> bytes:
+        """Bytes of the file; a system may give fewer at once than it is asked for."""
+        parts = []
+        while size and (part := os.pread(self._fileno, size, start)):
+            parts.append(part)
+            start, size = start + len(part), size - len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _damaged(self) -> UsageError:
+        return UsageError(f"{self._path} is damaged, or sealed with another key")
 
     def _next(self, item: Item) -> int:
-        """The next item that is such a one; what is passed over, as after a crash, is used up."""
-        number = self._number
-        while number < len(self._items) and self._items[number] != item:
+        """The next item that is such a one; what is passed over, as after a crash, is used up.
+
+        Nothing is used up if there is none.
+        """
+        what, number = described(item).encode(), self._number
+        while number < len(self._lines) and self._lines[number] != what:
             number += 1
-        if number >= len(self._items):
+        if number == len(self._lines):
             raise PreprocessingSpent(
-                f"no {item.kind} is left in {self._path.name}: make new files with radmpc deal"
+                f"the file of items has no {item.kind} left such as this step needs, "
+                f"at item {self._number} of {len(self._lines)}: make new files with radmpc deal"
             )
+        if number >= self._marked:
+            self._mark(min(number + AHEAD, len(self._lines)))
         self.skipped += number - self._number
         self._number = number + 1
-        if self._number > self._marked:
-            self._mark(min(number + AHEAD, len(self._items)))
         return number
 
     def _mark(self, used: int) -> None:
         """Put on the disk that items below `used` are gone."""
-        os.pwrite(self._file.fileno(), used.to_bytes(8, "little"), _USED_AT)
-        os.fdatasync(self._file.fileno())
+        mark = self._seal.mark(used)
+        if os.pwrite(self._fileno, mark, FRONT.size) != len(mark):
+            raise OSError(f"{self._path.name} could not be marked as used")
+        os.fdatasync(self._fileno)
         self._marked = used
 
     def _corrections(self, number: int, item: Item) -> list[Array]:
-        start, stop = self._starts[number], self._starts[number + 1]
-        sealed = os.pread(self._file.fileno(), stop - start, start)
-        about = _about(self._identity, self._rank, self._parties, described(item))
-        content = memoryview(self._unsealed(number, sealed, about))
-        made, at = [], 0
-        for field in item.products():
-            part = np.frombuffer(content[at : at + field.nbytes], field.dtype)
-            made.append(part.reshape(field.shape))
-            at += field.nbytes
+        what, at = described(item).encode(), int(self._starts[number])
+        self.corrections_bytes += item.correction_bytes
+        made = []
+        for place, field in enumerate(item.products()):
+            size = sealed_bytes(field.nbytes)
+            made.append(self._array(number, place, what, field, self._read(at, size)))
+            at += size
         return made
+
+    def _array(self, number: int, place: int, what: bytes, field: Field, sealed: bytes) -> Array:
+        try:
+            content = self._seal.unseal(number, place, what, sealed) if field.nbytes else b""
+        except InvalidTag:
+            raise self._damaged() from None
+        if len(content) != field.nbytes:
+            raise self._damaged()
+        return np.frombuffer(content, field.dtype).reshape(field.shape)
+
+    @property
+    def _fileno(self) -> int:
+        if self._open is None:
+            raise UsageError(f"{self._path} is closed: nothing more is taken from it")
+        return self._open.fileno()
 
     def close(self) -> None:
         """Note exactly how far the file is used up, and unlock it."""
-        if not self._file.closed:
-            if getattr(self, "_marked", 0) > self._number:
+        try:
+            if self._open is not None and self._marked > self._number:
                 self._mark(self._number)
-            self._file.close()
+        finally:
+            self._release()
+
+    def _release(self) -> None:
+        if self._open is not None:
+            self._open.close()
+            self._open = None

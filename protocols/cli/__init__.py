@@ -1,4 +1,4 @@
-"""The command `radmpc`: train, infer, open, phantom, protocols, doctor, demo."""
+"""The command `radmpc`: train, infer, open, plan, deal, phantom, protocols, doctor, demo."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from pathlib import Path
 from mpc import __version__
 from mpc.errors import UsageError
 from protocols.cli.console import complain
+from protocols.cli.deal import deal_items
 from protocols.cli.demo import demo
 from protocols.cli.doctor import doctor
 from protocols.cli.infer import infer
 from protocols.cli.job import check_names
+from protocols.cli.plan.cohort import parse_told
+from protocols.cli.plan.command import plan
 from protocols.cli.release import check_site, release
 from protocols.cli.start import USAGE, start
 from protocols.cli.table import protocols_table
@@ -61,6 +64,17 @@ def _dispatch(options: argparse.Namespace, given: Sequence[str]) -> int:
                 given,
                 check=lambda job: check_site(job, options.to),
             )
+        case "plan":
+            return plan(
+                options.job,
+                options.of,
+                studies=parse_told(options.studies),
+                rtt=options.rtt,
+                bandwidth=options.bandwidth,
+                to=options.json,
+            )
+        case "deal":
+            return deal_items(options.job, options.of, parse_told(options.studies))
         case "phantom":
             return _phantom(options)
         case "protocols":
@@ -120,6 +134,33 @@ def _parser() -> argparse.ArgumentParser:
                 type=_epoch,
                 metavar="N",
                 help="the weights after this epoch, of which the last two are kept",
+            )
+
+    for name, text in (
+        ("plan", "what a job will cost under each protocol: rounds, bytes, memory, time"),
+        ("deal", "make a job's correlated randomness ahead, as files"),
+    ):
+        ahead = commands.add_parser(name, help=text, description=text)
+        ahead.add_argument("job", type=Path, metavar="JOB.toml")
+        ahead.add_argument(
+            "--command",
+            dest="of",
+            choices=("train", "infer"),
+            default="train",
+            help="the command that will be run (default train)",
+        )
+        ahead.add_argument(
+            "--studies",
+            action="append",
+            default=[],
+            metavar="SITE=N",
+            help="of a site whose files are not here: how many; N+M to train and to test on",
+        )
+        if name == "plan":
+            ahead.add_argument("--rtt", metavar="TIME", help="round trip between sites: 40ms")
+            ahead.add_argument("--bandwidth", metavar="RATE", help="of each site: 100Mbit")
+            ahead.add_argument(
+                "--json", type=Path, metavar="FILE", help="write the plan there, too"
             )
 
     phantom = commands.add_parser("phantom", help="write a reproducible cohort of CT-like files")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from mpc.errors import UsageError
-from protocols.cli.model import load_shared, make_model
-from protocols.cli.reading import read_new
+from protocols.cli.desk import HERE, Desk
+from protocols.cli.model import make_model
 from protocols.cli.record import Record, tell_problems, write_record
 from protocols.cli.start import Run
 from protocols.inference import classify
@@ -14,15 +14,18 @@ from protocols.radiology.results import write_predictions
 from protocols.radiology.site import Site
 
 
-def infer(run: Run, epoch: int | None = None) -> None:
-    """One party's part of an inference job, with the weights at its end or after an epoch."""
+def infer(run: Run, epoch: int | None = None, desk: Desk = HERE) -> None:
+    """One party's part of an inference job, with the weights at its end or after an epoch.
+
+    What it reads and leaves is at its desk.
+    """
     job, session = run.job, run.session
     record = Record.begin(run, "infer")
-    site = run.together("read its new studies", lambda: read_new(job, run.party.rank))
+    site = desk.new(run)
     record.problems = site.problems if site is not None else ()
     tell_problems(run, record)
     model = run.together("build the model", lambda: make_model(job))
-    load_shared(run, model, epoch)
+    desk.load(run, model, epoch)
     counts = [
         run.announce(rank, len(site) if site is not None and rank == run.party.rank else 0)
         for rank in range(session.size)
@@ -42,8 +45,8 @@ def infer(run: Run, epoch: int | None = None) -> None:
         chances = classify(session, model, images, owner=rank)
         mine = mine if chances is None else chances
     record.studies = {"classified": sum(counts)}
-    run.set_aside("infer")
-    run.together("write its results", lambda: _write(run, record, site, mine))
+    desk.set_aside(run, "infer")
+    desk.leave(run, "write its results", lambda: _write(run, record, site, mine))
     run.console.say(f"{sum(counts)} studies classified in {record.seconds():.1f} s")
 
 

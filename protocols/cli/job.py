@@ -133,7 +133,9 @@ class Job:
         if self.protocol == "additive":
             object.__setattr__(self, "source", self.source or SOURCES[0])
             if self.source not in SOURCES:
-                raise UsageError(f"source {self.source!r} of the job: choose {' or '.join(SOURCES)}")
+                raise UsageError(
+                    f"source {self.source!r} of the job: choose {' or '.join(SOURCES)}"
+                )
         elif self.source is not None:
             raise UsageError(f"{self.protocol} uses no correlated randomness: leave source out")
         if not LEAST_WIDTH <= self.width <= BITS:
@@ -173,6 +175,13 @@ class Job:
         """How many ranks a command has: one a site, and the dealer's."""
         return len(self.sites) + (self.source_of(command) == "dealer")
 
+    def items_label(self, command: str) -> str:
+        """What a file of items is for: a command, and the settings that say what it asks for."""
+        values = self.common()
+        for unheard in ("name", "deadline_s"):
+            del values[unheard]
+        return f"{command} {digest(values)}"
+
     def items(self, rank: int, command: str) -> tuple[Path, Path]:
         """A site's file of correlated randomness for a command, and the file's key."""
         site = self.sites[rank]
@@ -183,9 +192,11 @@ class Job:
 def _check_sites(protocol: str, count: int) -> None:
     if count in SITES[protocol]:
         return
-    needed = f"{SITES[protocol][0]}" + (f" to {SITES[protocol][-1]}" if len(SITES[protocol]) > 1 else "")
+    needed = f"{SITES[protocol][0]}" + (
+        f" to {SITES[protocol][-1]}" if len(SITES[protocol]) > 1 else ""
+    )
     others = [name for name, counts in SITES.items() if count in counts]
-    instead = f"; protocol = \"{others[0]}\" takes as many" if others else ""
+    instead = f'; protocol = "{others[0]}" takes as many' if others else ""
     raise UsageError(f"{protocol} needs {needed} sites, and the job names {count}{instead}")
 
 

@@ -11,6 +11,8 @@ from typing import Any
 
 from torch import nn
 
+from mpc.correlated.seeded import SeededSource, Source
+from mpc.sources import DealerSource, StoredSource
 from protocols.cli.manifest import versions, write_manifest
 from protocols.cli.reading import problems_path
 from protocols.cli.report import write_report
@@ -81,6 +83,7 @@ def write_record(run: Run, record: Record) -> None:
         {"what": o.what, "shape": list(o.shape), "to": _name(run, o.to), "reason": o.reason}
         for o in run.session.openings
     ]
+    assumptions = asdict(run.session.protocol.assumptions)
     manifest = {
         "command": record.command,
         "job": run.job.common(),
@@ -88,7 +91,9 @@ def write_record(run: Run, record: Record) -> None:
         "versions": versions(),
         "party": {"rank": run.party.rank, "name": run.party.name},
         "parties": [run.party.names[r] for r in range(run.party.size)],
-        "assumptions": asdict(run.session.protocol.assumptions),
+        "protocol": run.session.protocol.name,
+        "assumptions": assumptions,
+        "source": dealt(run.source),
         "started": record.started.isoformat(timespec="seconds"),
         "seconds": record.seconds(),
         "total": total.as_dict(),
@@ -106,6 +111,12 @@ def write_record(run: Run, record: Record) -> None:
         "digest": manifest["digest"],
         "versions": manifest["versions"],
         "studies": record.studies,
+        "protocol": {
+            "name": run.session.protocol.name,
+            "computing": len(run.job.sites),
+            **assumptions,
+        },
+        "source": manifest["source"],
         "sites": [_site(run, record, rank) for rank in range(len(run.job.sites))],
         "epochs": record.epochs,
         "evaluation": manifest["evaluation"],
@@ -118,6 +129,26 @@ def write_record(run: Run, record: Record) -> None:
         },
     }
     write_report(run.folder / record.command / "report.html", report)
+
+
+def dealt(source: Source | None) -> dict[str, Any] | None:
+    """Where correlated randomness came from, who is trusted for it, how much was used up.
+
+    `served` is how many items of each kind; `corrections_bytes` what came with them, at the last
+    party alone; `skipped` how many more are used up, which a run that
+    stopped, or another number of studies, left of a file; `left` how many the file has still.
+    """
+    if source is None:
+        return None
+    found: dict[str, Any] = {"name": source.name, "assumption": source.assumption}
+    found["served"] = (
+        dict(sorted(source.served.items())) if isinstance(source, SeededSource) else {}
+    )
+    if isinstance(source, DealerSource | StoredSource):
+        found["corrections_bytes"] = source.corrections_bytes
+    if isinstance(source, StoredSource):
+        found |= {"skipped": source.begun + source.skipped, "left": source.left}
+    return found
 
 
 def layers(run: Run, record: Record) -> list[dict[str, Any]]:

@@ -10,13 +10,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
+from mpc.correlated.seeded import Source
 from mpc.errors import MpcError, OutOfStep, PeerError, UsageError
-from mpc.launch import abort_all, mpirun, run_under_mpi, under_mpirun
+from mpc.launch import abort_all, mpirun, run_under_mpi, run_with_dealer, under_mpirun
 from mpc.party import Party
+from mpc.sources import NoSource, StoredSource
+from mpc.sources.sealed import read_key
 from protocols.cli.console import Console, complain, terminal_environment
 from protocols.cli.job import Job, SiteSettings, code_digest, model_digest, read_job
 from protocols.nn import Session
@@ -85,17 +88,21 @@ class Run:
 
     def _reason(self, error: OSError) -> str:
         """Why the system refused; where, only if that is among the results, not among the data."""
-        reason = error.strerror or type(error).__name__
+        reason = _why(error)
         where = error.filename
         if isinstance(where, str) and Path(where).is_relative_to(self.job.output):
             return f"{reason}: {self.folder}"
         return reason
 
 
+def _why(error: OSError) -> str:
+    return error.strerror or type(error).__name__
+
+
 def together(
-    party: Party, what: str, work: Callable[[], T], *, reason: Callable[[OSError], str]
+    party: Party, what: str, work: Callable[[], T], *, reason: Callable[[OSError], str] = _why
 ) -> T:
-    """See `Run.together`."""
+    """See `Run.together`; `reason` tells why the system refused, as far as it may be said."""
     result: list[T] = []
     failure: Exception | None = None
     try:
@@ -196,29 +203,41 @@ def without_notices(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _as_rank(job: Job, program: Callable[[Run], None], command: str) -> int:
-    def at_party(party: Party) -> None:
-        party.agree(code_digest(), "code")
-        party.agree(hashlib.sha256(command.encode()).digest(), "command")
-        party.agree(job.digest(), "settings")
-        session = Session(party, protocol=job.protocol, width=job.width)
-        run = Run(job, party, session, Console(party.rank, party.name))
+    names = [site.name for site in job.sites]
+    who: dict[str, Any] = {"parties": len(names), "names": names}
+    how: dict[str, Any] = {"deadline_s": job.deadline_s, "threads": job.threads}
+
+    def compare(everyone: Party) -> None:
+        everyone.agree(code_digest(), "code")
+        everyone.agree(hashlib.sha256(command.encode()).digest(), "command")
+        everyone.agree(job.digest(), "settings")
+
+    def alone(party: Party) -> None:
+        compare(party)
+        source = source_of(job, party, command)
+        try:
+            at_party(party, source)
+        finally:
+            if source is not None:
+                source.close()  # a file notes how far it is used up, whatever happened
+
+    def at_party(party: Party, source: Source | None) -> None:
+        session = Session(party, protocol=job.protocol, width=job.width, source=source)
+        run = Run(job, party, session, Console(party.rank, party.name), source)
         model_code = run.together("find its model's code", lambda: model_digest(job))
         party.agree(model_code, "the model's code")
         program(run)
 
     try:
-        run_under_mpi(
-            at_party,
-            parties=len(job.sites),
-            deadline_s=job.deadline_s,
-            names=[site.name for site in job.sites],
-            threads=job.threads,
-        )
+        if job.source_of(command) == "dealer":
+            run_with_dealer(at_party, agree=compare, **who, **how)
+        else:
+            run_under_mpi(alone, **who, **how)
     except MpcError as error:
         complain(str(error))
         # A party that stops lets its peers find out the same way: give them time to say so. Whose
         # own fault it is goes first, so that the job ends with that party's exit code.
-        mine = isinstance(error, UsageError | OutOfStep)
+        mine = not isinstance(error, PeerError) or isinstance(error, OutOfStep)
         abort_all(USAGE if mine else PEER, after_s=1.0 if mine else 2.5)
     except BaseException as error:
         if not isinstance(error, KeyboardInterrupt | SystemExit):
@@ -230,3 +249,21 @@ def _as_rank(job: Job, program: Callable[[Run], None], command: str) -> int:
         abort_all(BUG, after_s=0)
     sys.stdout.flush()
     return 0
+
+
+def source_of(job: Job, party: Party, command: str) -> Source | None:
+    """Where this party's correlated randomness comes from, if nobody deals while it computes."""
+    if job.protocol != "additive":
+        return None
+    if job.source_of(command) is None:
+        return NoSource()
+    path, key_path = job.items(party.rank, command)
+    key = together(party, "use the key of its file of items", lambda: read_key(key_path))
+    source = StoredSource(path, key, party, label=job.items_label(command))
+    if command == "train" and source.begun:
+        source.close()
+        raise UsageError(
+            f"{source.begun} of {source.begun + source.left} items in the sites' files are used "
+            "up, and a training needs all of them: make new files with radmpc deal"
+        )
+    return source

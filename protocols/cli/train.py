@@ -8,13 +8,12 @@ import torch
 from torch import nn
 
 from mpc.errors import ShapeMismatch
-from protocols.cli.model import make_model, save_shared
-from protocols.cli.reading import read_cohort
+from protocols.cli.desk import HERE, Desk
+from protocols.cli.model import make_model
 from protocols.cli.record import Record, tell_problems, write_record
 from protocols.cli.start import Run
 from protocols.nn.tensor import SecretTensor
 from protocols.radiology.site import Site
-from protocols.training import checkpoint
 from protocols.training.evaluate import evaluate
 from protocols.training.loop import fit, logits_of
 
@@ -24,18 +23,16 @@ KEPT_EPOCHS = 2
 LEFT = ("model.share", "epoch-*.share", "train", "infer", "open")
 
 
-def train(run: Run) -> None:
-    """One party's part of a training job."""
+def train(run: Run, desk: Desk = HERE) -> None:
+    """One party's part of a training job; what it reads and leaves is at its desk."""
     job, session, console = run.job, run.session, run.console
     record = Record.begin(run, "train")
-    split, record.problems = run.together(
-        "read its studies", lambda: read_cohort(job, run.party.rank)
-    )
+    split, record.problems = desk.studies(run)
     tell_problems(run, record)
     console.note(f"{len(split.train)} studies to train on, {len(split.test)} to test on")
     model = run.together("build the model", lambda: make_model(job))
     record.watch(model)
-    key = run.together("use its key file", lambda: checkpoint.make_key(run.key_path))
+    key = desk.key(run)
     with session.at("sharing"):
         images, targets = share_sites(run, split.train)
         test_images, test_targets = share_sites(run, split.test)
@@ -45,7 +42,7 @@ def train(run: Run) -> None:
         f"{len(job.sites)} sites; {sum(p.numel() for p in model.parameters())} weights"
     )
     session.secure(model, owner=0)
-    run.set_aside(*LEFT)
+    desk.set_aside(run, *LEFT)
     record.lap(run)
     steps = job.training.steps(len(images)) * job.training.epochs
     with console.progress("training", steps) as bar:
@@ -55,20 +52,28 @@ def train(run: Run) -> None:
             row: dict[str, Any] = {"epoch": epoch + 1, "loss": None, "accuracy": None}
             row |= {"seconds": seconds, "rounds": rounds, "bytes": sent}
             record.epochs.append(row | _after_epoch(run, model, epoch, loss, test))
-            save_shared(run, model, key, f"epoch-{epoch + 1:03d}.share", epoch + 1)
+            desk.save(run, model, key, f"epoch-{epoch + 1:03d}.share", epoch + 1)
             old = run.folder / f"epoch-{epoch + 1 - KEPT_EPOCHS:03d}.share"
-            run.together("remove an old share file", lambda: old.unlink(missing_ok=True))
+            desk.leave(run, "remove an old share file", lambda: old.unlink(missing_ok=True))
             console.say(_line(record, job.training.epochs))
             record.lap(run)
 
         test = test_images, test_targets
-        fit(model, images, targets, job.training, on_step=lambda *_: bar.step(), on_epoch=on_epoch)
+        fit(
+            model,
+            images,
+            targets,
+            job.training,
+            on_step=lambda *_: bar.step(),
+            on_epoch=on_epoch,
+            each=session.each,
+        )
     if "evaluation" in job.public:
         with session.at("evaluation"):
             logits = _logits(run, model, test_images)
             record.evaluation = evaluate(session, logits, test_targets)
-    save_shared(run, model, key, "model.share", job.training.epochs)
-    run.together("write its results", lambda: write_record(run, record))
+    desk.save(run, model, key, "model.share", job.training.epochs)
+    desk.leave(run, "write its results", lambda: write_record(run, record))
     total = run.party.meter.total
     if record.evaluation is not None:
         console.say(f"test accuracy {record.evaluation.accuracy:.1%}{_auc(record)}")
@@ -132,7 +137,7 @@ def _line(record: Record, epochs: int) -> str:
 
 
 def _logits(run: Run, model: nn.Module, images: SecretTensor) -> SecretTensor:
-    logits = logits_of(model, images, max(run.job.training.batch, 64))
+    logits = logits_of(model, images, max(run.job.training.batch, 64), each=run.session.each)
     model.train()
     return cast(SecretTensor, logits)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -24,6 +24,7 @@ from protocols.bits import BitProtocol
 from protocols.clear import Clear
 from protocols.nn.cell import Cell
 from protocols.nn.layers import watch
+from protocols.nn.repeats import every
 from protocols.nn.tensor import SecretTensor
 from protocols.rep3 import Rep3Protocol
 from protocols.secret import FORM, FRACTION, SecretArray, SecretBits
@@ -34,6 +35,8 @@ PROTOCOLS: dict[str, type[BitProtocol[Any]]] = {
     "clear": Clear,
 }
 M = TypeVar("M", bound=nn.Module)
+T = TypeVar("T")
+R = TypeVar("R")
 
 LARGEST_INPUT = 2**40  # elements: what a peer may announce
 _HEADER = 16  # words: accepted, kind, number of axes, up to 13 lengths
@@ -209,6 +212,19 @@ class Session:
             table[slot] = made[id(t)]  # type: ignore[assignment]  # a parameter goes where one was
         if self.party is not None:
             watch(model, self.party.meter)
+
+    def each(
+        self, body: Callable[[T], R], things: Iterable[T], kind: Callable[[T], Hashable]
+    ) -> list[R]:
+        """See `Each`. What `body` returns is computed before it goes on to the next thing."""
+
+        def computed(thing: T) -> R:
+            result = body(thing)
+            if isinstance(result, SecretTensor) and isinstance(result.secret, SecretArray):
+                result.secret.settled()
+            return result
+
+        return every(computed, things, kind)
 
     @contextmanager
     def at(self, place: str) -> Iterator[None]:

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mpc.errors import UsageError
+from protocols.nn.repeats import Each, every
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ def fit(
     *,
     on_step: Callable[[int, int], None] | None = None,
     on_epoch: Callable[[int, torch.Tensor, float], None] | None = None,
+    each: Each = every,
 ) -> None:
     """Train a model in place by cross-entropy.
 
@@ -98,29 +100,37 @@ def fit(
         on_step: told epoch and step after each step.
         on_epoch: told epoch, mean loss over the studies (secret if the data is) and seconds after
             each epoch; the model has to be in training mode again when it returns.
+        each: how epochs, and the steps of one, are gone through: `Session.each` on secrets.
     """
     optimizer = training.make_optimizer(model)
-    for epoch in range(training.epochs):
-        model.train()
-        start, losses, sizes = time.perf_counter(), [], []
-        for step, places in enumerate(training.batches(len(images), epoch)):
+
+    def pass_over(epoch: int) -> None:
+        def step(numbered: tuple[int, torch.Tensor]) -> torch.Tensor:
+            number, places = numbered
             optimizer.zero_grad()
             loss = F.cross_entropy(model(images[places]), targets[places])
             loss.backward()  # type: ignore[no-untyped-call]  # PyTorch's has no types
             optimizer.step()
-            losses.append(loss.detach())
-            sizes.append(len(places))
             if on_step is not None:
-                on_step(epoch, step)
+                on_step(epoch, number)
+            return loss.detach()
+
+        model.train()
+        start, batches = time.perf_counter(), list(training.batches(len(images), epoch))
+        losses = each(step, enumerate(batches), lambda numbered: len(numbered[1]))
         if on_epoch is not None:
-            weights = torch.tensor(sizes) / sum(sizes)
-            mean = (torch.stack(losses) * weights).sum()
+            sizes = [len(places) for places in batches]
+            mean = (torch.stack(losses) * (torch.tensor(sizes) / sum(sizes))).sum()
             on_epoch(epoch, mean, time.perf_counter() - start)
 
+    each(pass_over, range(training.epochs), lambda epoch: "epoch")
 
-def logits_of(model: nn.Module, images: torch.Tensor, batch: int) -> torch.Tensor:
+
+def logits_of(
+    model: nn.Module, images: torch.Tensor, batch: int, *, each: Each = every
+) -> torch.Tensor:
     """What the model says of all images, [n, classes], batch by batch, in evaluation mode."""
     model.eval()
     with torch.no_grad():
-        starts = range(0, len(images), batch)
-        return torch.cat([model(images[at : at + batch]) for at in starts])
+        batches = [images[at : at + batch] for at in range(0, len(images), batch)]
+        return torch.cat(each(model, batches, len))

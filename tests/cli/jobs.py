@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mpc.launch import mpirun, run_parties
+from mpc.sources import InsecureSource
 from protocols.cli.console import Console
 from protocols.cli.job import read_job
 from protocols.cli.start import Run
@@ -19,6 +20,7 @@ from protocols.nn import Session
 
 ROOT = Path(__file__).resolve().parents[2]
 SITES = ("north", "south", "west")
+FOUR = (*SITES, "east")
 RADMPC = ("-m", "protocols.cli")
 LAUNCHERS = ("OMPI_", "PMI", "SLURM_", "PRTE_")
 
@@ -33,6 +35,7 @@ def write_job(
     sites: Sequence[Mapping[str, Any]] | None = None,
     *,
     top: Mapping[str, Any] | None = None,
+    names: Sequence[str] = SITES,
     **tables: Mapping[str, Any],
 ) -> Path:
     """A job file. Small by default: 16 pixels, one epoch, a model that is fast."""
@@ -44,7 +47,7 @@ def write_job(
                 "labels": f"cohort/{name}/labels.csv",
                 "new": f"new/{name}",
             }
-            for name in SITES
+            for name in names
         ]
     parts = {
         "intake": {"size": 16, "classes": ["benign", "malignant"]},
@@ -121,25 +124,30 @@ def ranks(*commands: Sequence[object]) -> Ran:
 def here(
     paths: Path | Sequence[Path], program: Callable[[Run], Any], *, deadline_s: float = 60
 ) -> list[Any]:
-    """Run a job's program with a thread for each party; what each returned, or what it raised."""
-    listed = [paths] * 3 if isinstance(paths, Path) else paths
-    jobs = [read_job(path) for path in listed]
-    outcomes: list[Any] = [None] * 3
+    """Run a job's program with a thread for each party; what each returned, or what it raised.
+
+    Under "additive" the parties share the insecure source.
+    """
+    first = read_job(paths if isinstance(paths, Path) else paths[0])
+    parties = len(first.sites)
+    jobs = [first] * parties if isinstance(paths, Path) else [read_job(path) for path in paths]
+    outcomes: list[Any] = [None] * parties
 
     def at_party(party: Any) -> None:
         job = jobs[party.rank]
         party.name = job.sites[party.rank].name
         party.introduce()
         try:
-            session = Session(party, protocol=job.protocol, width=job.width)
-            run = Run(job, party, session, Console(party.rank, party.name))
+            source = InsecureSource(party) if job.protocol == "additive" else None
+            session = Session(party, protocol=job.protocol, width=job.width, source=source)
+            run = Run(job, party, session, Console(party.rank, party.name), source)
             outcomes[party.rank] = program(run)
         except Exception as error:
             outcomes[party.rank] = error
             raise
 
     try:
-        run_parties(3, at_party, deadline_s=deadline_s)
+        run_parties(parties, at_party, deadline_s=deadline_s)
     except Exception as error:
         if all(outcome is None for outcome in outcomes):
             raise error

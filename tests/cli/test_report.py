@@ -18,6 +18,7 @@ SECTION_TITLES = [
     "Confusion matrix",
     "Time and bytes per layer",
     "What was opened, to whom and why",
+    "Protocol and who is trusted",
     "Sites and skipped files",
     "Settings and versions",
 ]

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from protocols.cli import main
-from protocols.cli.table import PARTIES, WORDS, protocols_table, word_costs
+from protocols.cli.table import ELEMENTS, PARTIES, WORDS, protocols_table, word_costs
 from protocols.nn.session import PROTOCOLS
 
 REP3 = {  # rounds, and bytes a party for an element, as the docstrings of protocols/rep3 say
@@ -19,6 +19,20 @@ REP3 = {  # rounds, and bytes a party for an element, as the docstrings of proto
     "select": (2, (4 * 8 + 2 / 8) / 3),
     "sign_bit": (6, (233 / 8 + 2 * 31 / 8 + 3 * 26 / 8) / 3),
     "positive_part": (7, (233 / 8 + 2 * 31 / 8 + 3 * 25 / 8 + 4 / 8 + 4 * 8) / 3),
+}
+
+# Two parties: rounds, bytes that each sends, and bytes that the last is dealt, for an element.
+ADDITIVE = {
+    "input": (1, 1 / ELEMENTS, 0),
+    "open": (1, 8, 0),
+    "bilinear": (1, 16, 8),  # both factors are opened; f(a, b)
+    "truncate": (1, 8, 10),  # high bits of the mask, and its top bit in 16
+    "bilinear_truncate": (2, 24, 18),
+    "conj": (1, 2 / 8, 1 / 8),
+    "bit_to_ring": (1, 1 / 8, 8),
+    "select": (1, 8 + 1 / 8, 16),
+    "sign_bit": (3, 8 + 34 / 8, 42),
+    "positive_part": (4, 8 + 35 / 8, 58),
 }
 
 
@@ -46,18 +60,25 @@ def test_the_numbers_shown_are_those_measured(costs):
         shown = [cell.strip() for cell in re.split("[│|]", row)[2:-1]]
         expected = []
         for name in PROTOCOLS:
-            rounds, sent = costs[name][word]
+            rounds, sent, dealt = costs[name][word]
             expected += [str(rounds), f"{sent:.2f}"]
+            expected += [f"{dealt:.2f}"] if name == "additive" else []
         assert shown == expected
 
 
 def test_the_clear_interpreter_sends_nothing(costs):
-    assert set(costs["clear"].values()) == {(0, 0.0)}
+    assert set(costs["clear"].values()) == {(0, 0.0, 0.0)}
 
 
 @pytest.mark.parametrize("word", REP3)
 def test_what_a_word_of_rep3_costs_is_what_its_source_says(costs, word):
-    assert costs["rep3"][word] == (REP3[word][0], pytest.approx(REP3[word][1]))
+    assert costs["rep3"][word] == (REP3[word][0], pytest.approx(REP3[word][1]), 0)
+
+
+@pytest.mark.parametrize("word", ADDITIVE)
+def test_what_a_word_of_additive_costs_is_what_its_source_says(costs, word):
+    rounds, sent, dealt = ADDITIVE[word]
+    assert costs["additive"][word] == (rounds, pytest.approx(sent), pytest.approx(dealt))
 
 
 def test_the_same_words_are_measured_for_every_protocol(costs):

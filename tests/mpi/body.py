@@ -15,10 +15,13 @@ import numpy as np
 
 from kernels.gemm import matmul
 from kernels.ring import multiply
+from mpc.correlated.seeded import Maker
 from mpc.errors import MpcError
-from mpc.launch import abort_all, run_under_mpi
+from mpc.launch import abort_all, run_under_mpi, run_with_dealer
 from mpc.party import Buffer, Party
+from mpc.sources import dealer as dealer_module
 from mpc.transport import mpi
+from protocols.additive import AdditiveProtocol
 from protocols.rep3 import Rep3Protocol
 
 SIZES = (0, 1, 3, 7, 8, 1001, 4095, 4096, 4097, 65_537)
@@ -283,6 +286,85 @@ BAD = {
 }
 
 
+# Parties and a dealer, who is the last rank and may misbehave.
+
+
+def dealt_products(party, source):
+    """Products of public numbers, so that a dealer has something to do; more than it lives for."""
+    p = AdditiveProtocol(party, source=source)
+    for turn in range(30):
+        x, y = (p.constant(np.arange(5, dtype=np.uint64) + np.uint64(k)) for k in (turn, 3))
+        (z,) = p.open(*p.bilinear(multiply, (x, y)), reason="a test")
+        assert np.array_equal(z, (np.arange(5) + turn) * (np.arange(5) + 3))
+    return source.served
+
+
+def a_party_is_killed(party, source):
+    dealt_products(party, source)
+    if party.rank == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    dealt_products(party, source)
+
+
+def a_party_raises(party, source):
+    if party.rank == 0:
+        raise ValueError("the pixel was 12345")
+    dealt_products(party, source)
+
+
+class Ill(Maker):
+    """Makes ten items, and then does something else."""
+
+    def corrections(self, number, item):
+        if number == 10:
+            self.then()
+        return super().corrections(number, item)
+
+
+def killed():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def raises():
+    raise ValueError("the mask was 12345")
+
+
+def asleep():
+    time.sleep(3 * DEADLINE_S)
+
+
+DEALT = {
+    "dealer-good": (dealt_products, None),
+    "dealer-killed": (dealt_products, killed),
+    "dealer-raises": (dealt_products, raises),
+    "dealer-asleep": (dealt_products, asleep),
+    "dealer-party-killed": (a_party_is_killed, None),
+    "dealer-party-raises": (a_party_raises, None),
+    "dealer-differs": (dealt_products, None),
+}
+
+
+def with_dealer(name, parties, rank):
+    """What one rank of parties with a dealer says when all goes well."""
+    program, then = DEALT[name]
+    if then is not None and rank == parties:
+        Ill.then = staticmethod(then)
+        dealer_module.Maker = Ill
+
+    def agree(whole):
+        other = name == "dealer-differs" and whole.rank == parties
+        whole.agree(bytes([other] * 32), "settings")
+
+    served = run_with_dealer(
+        program,
+        parties=parties,
+        names=NAMES[:parties],
+        deadline_s=DEADLINE_S if name == "dealer-asleep" else 60.0,
+        agree=agree,
+    )
+    return f"{served}"
+
+
 # The same bytes over every transport.
 
 
@@ -341,9 +423,11 @@ def as_rank(name, parties):
         return 0
     if name == "pieces":  # as arrays past MPI's count of bytes would travel
         mpi._PIECE_BYTES, name = 1000, "good"
-    programs = GOOD if name == "good" else (BAD[name],)
     try:
-        for program in programs:
+        if name in DEALT:
+            print(f"rank {rank}: {with_dealer(name, parties, rank)}", flush=True)
+            return 0
+        for program in GOOD if name == "good" else (BAD[name],):
             run_under_mpi(
                 program,
                 parties=parties,

@@ -133,3 +133,48 @@ def test_rep3_sends_the_same_bytes_and_opens_the_same_over_mpi_as_among_threads(
     for rank, (sent, opened) in enumerate(among_threads):
         assert over_mpi[rank]["sent"] == sent
         assert over_mpi[rank]["opened"] == opened
+
+
+@pytest.mark.parametrize("parties", [2, 3])
+def test_a_dealer_serves_the_parties_and_ends_when_they_do(parties):
+    job = ranks(parties + 1, "dealer-good", parties)
+    assert job.returncode == 0 and job.stderr == "", job.stderr
+    lines = sorted(job.stdout.splitlines())
+    served = [f"rank {rank}: Counter({{'triple': 30}})" for rank in range(parties)]
+    assert lines == [*served, f"rank {parties}: None"]
+
+
+@pytest.mark.parametrize("name", ["dealer-killed", "dealer-raises", "dealer-asleep"])
+def test_a_dealer_that_fails_ends_the_parties_who_name_it(name):
+    job = ranks(3, name, 2)
+    assert failed_cleanly(job) and "12345" not in job.stderr + job.stdout, job.stderr
+    heard = said(job)
+    parties = [heard[rank] for rank in (0, 1) if rank in heard]
+    assert parties and all(line.startswith("PeerLost: ") for line in parties), job.stderr
+    assert all("the dealer" in line for line in parties), job.stderr
+    if name == "dealer-raises":
+        assert heard[2] == "ValueError" and "(the dealer) ended: ValueError" in heard[1]
+
+
+@pytest.mark.parametrize("name, who", [("party-killed", "east"), ("party-raises", "north")])
+def test_a_party_that_fails_ends_the_others_and_the_dealer_who_name_it(name, who):
+    job = ranks(4, f"dealer-{name}", 3)
+    assert failed_cleanly(job) and "12345" not in job.stderr + job.stdout, job.stderr
+    heard = {rank: line for rank, line in said(job).items() if not line.startswith("ValueError")}
+    assert heard and all("PeerLost: " in line and who in line for line in heard.values())
+
+
+def test_a_dealer_with_other_settings_is_stopped_before_it_sends_a_seed():
+    job = ranks(3, "dealer-differs", 2)
+    assert failed_cleanly(job), job.stderr
+    assert "OutOfStep: the dealer and north, east differ in settings" in job.stderr
+    assert "differ in settings" in said(job)[0] and "the dealer" in said(job)[0]
+
+
+@pytest.mark.parametrize("started", [2, 4])
+def test_another_number_of_ranks_than_parties_and_a_dealer_is_refused(started):
+    job = ranks(started, "dealer-good", 2)
+    assert failed_cleanly(job), job.stderr
+    assert set(said(job).values()) == {
+        f"UsageError: {started} ranks were started, but this job needs 2 and a dealer: mpirun -n 3"
+    }

@@ -25,6 +25,7 @@ from protocols.cli.report.sections import (
     cards,
     layers,
     openings,
+    protocol_used,
     settings_used,
     sites_read,
     subtitle,
@@ -38,6 +39,7 @@ SECTIONS: Sequence[Callable[[Run], Markup]] = (
     evaluation_pair,
     layers,
     openings,
+    protocol_used,
     sites_read,
     settings_used,
 )
@@ -60,6 +62,9 @@ def write_report(path: str | Path, run: Run) -> None:
         plaintext       {accuracy, auc}
         opened          [{what, shape, to, reason}]; to: a name, a rank, several, None (everyone)
         layers          [{name, seconds, rounds, bytes}]
+        protocol        {name, computing, corrupt, adversary, setup}
+        source          {name, assumption, served: kind -> how many, corrections_bytes, skipped,
+                        left}
         whole           {seconds, rounds, bytes} of the whole run, sharing and evaluation included
     """
     write_whole(path, render(run).encode("utf-8"))

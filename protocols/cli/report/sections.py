@@ -140,6 +140,42 @@ def _recipients(row: Run) -> str:
     return ", ".join(f"rank {who}" if isinstance(who, int) else str(who) for who in listed)
 
 
+def protocol_used(run: Run) -> Markup:
+    """Among whom it was computed, who is trusted, and what correlated randomness was used up."""
+    title, protocol, source = "Protocol and who is trusted", run.get("protocol"), run.get("source")
+    if not protocol:
+        return section(title, absent())
+    rows = [
+        (name, protocol[key])
+        for key, name in (
+            ("name", "Protocol"),
+            ("computing", "Parties in this run"),
+            ("corrupt", "May be corrupt"),
+            ("adversary", "Adversary"),
+            ("setup", "Set-up"),
+        )
+        if protocol.get(key) is not None
+    ]
+    if source:
+        kinds = (source.get("served") or {}).items()
+        served = [f"{shown(count, as_count)} {kind}" for kind, count in kinds]
+        rows += [
+            ("Correlated randomness from", source.get("name", "–")),
+            ("Which assumes that", source.get("assumption", "–")),
+            ("Items served", ", ".join(served) or "none"),
+        ]
+        rows += [
+            (name, form(source[key]))
+            for key, name, form in (
+                ("corrections_bytes", "Corrections that this party was dealt", as_bytes),
+                ("skipped", "Items passed over", as_count),
+                ("left", "Items left in the file", as_count),
+            )
+            if finite(source.get(key)) is not None
+        ]
+    return section(title, table_of(("Property", "Value"), rows))
+
+
 def sites_read(run: Run) -> Markup:
     """The sites, and the files that this one did not take."""
     title, sites = "Sites and skipped files", run.get("sites")
