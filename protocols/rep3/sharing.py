@@ -40,7 +40,7 @@ class Sharing(BitProtocol[Rep3]):
         """Agree on pairwise keys. Cost: 1 round, 96 bytes a party."""
         super().__init__(party, width=width)
         self.streams = agree_on_keys(party)
-        self._turns = 0
+        self.turns = 0  # how often the roles were turned
 
     # Input and opening.
 
@@ -165,8 +165,8 @@ class Sharing(BitProtocol[Rep3]):
 
     def _turn(self) -> tuple[int, int, int]:
         """Ranks of first, second and helper for the next step."""
-        first = self._turns % 3
-        self._turns += 1
+        first = self.turns % 3
+        self.turns += 1
         return first, (first + 1) % 3, (first + 2) % 3
 
     @property

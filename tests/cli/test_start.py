@@ -24,7 +24,7 @@ from tests.cli.jobs import RADMPC, SITES, environment, files, here, radmpc, rank
 from tests.cli.jobs import write_job as job_file
 
 start_module = import_module("protocols.cli.start")  # its name in the package is the function's
-COMMANDS = ("train", "infer", "open", "phantom", "protocols", "doctor", "demo")
+COMMANDS = ("train", "infer", "open", "deal", "phantom", "protocols", "doctor", "demo")
 
 
 @pytest.fixture

@@ -187,7 +187,7 @@ def metered(prepare, width):
         total, seen = party.meter.total, []
         for turn in range(3):
             run = prepare(p, given_by_first(p), turn)
-            p._turns = turn
+            p.turns = turn
             before = total.rounds, total.sent_bytes
             run()
             seen.append((total.rounds - before[0], total.sent_bytes - before[1]))

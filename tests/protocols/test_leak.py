@@ -191,8 +191,8 @@ def test_a_product_and_a_sum_with_it_are_sent_under_masks_of_their_own():
         total = product.map(np.add, p.summand(x))
         start, first, traded = len(listener.heard), [], []
         for summand in (product, total):
-            first.append(p._turns % 3)
-            p._turns = first[0]  # the same roles both times
+            first.append(p.turns % 3)
+            p.turns = first[0]  # the same roles both times
             p.truncate_summands(summand, fraction=16)
             heard, start = listener.heard[start:], len(listener.heard)
             traded.append([a for a in heard if a.dtype == np.uint64])

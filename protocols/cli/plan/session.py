@@ -39,12 +39,12 @@ class DrySession(Session):
     @property
     def turns(self) -> int:
         """How often the parties' roles were turned."""
-        return self.protocol._turns if isinstance(self.protocol, Rep3Protocol) else 0
+        return self.protocol.turns if isinstance(self.protocol, Rep3Protocol) else 0
 
     @turns.setter
     def turns(self, turns: int) -> None:
         if isinstance(self.protocol, Rep3Protocol):
-            self.protocol._turns = turns
+            self.protocol.turns = turns
 
     def each(
         self, body: Callable[[T], R], things: Iterable[T], kind: Callable[[T], Hashable]
