@@ -29,7 +29,7 @@ def check_site(job: Job, to: str) -> None:
 
 
 def release(run: Run, to: str, epoch: int | None = None) -> None:
-    """One party's part. Every party has to run it: without all three nothing is released."""
+    """One party's part. Every party has to run it: without all parties nothing is released."""
     # What is asked for must be the same everywhere, or a party would be made to release to another.
     run.party.agree(_digest(to), "the site that the model is released to")
     run.together("agree to the release", lambda: _consent(run, to))

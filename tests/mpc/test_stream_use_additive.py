@@ -21,7 +21,6 @@ from tests.mpc.test_stream_use import SEEDS, recorded, train
 from tests.protocols.words import asked
 
 
-
 def program(party):
     source = FirstPartySource(party)
     items = asked(SimpleNamespace(source=source))
