@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def compare(job: Job, path: Path) -> None:
     """Print what was planned and what it took."""
-    planned = estimate(job, "train", count_studies(job, "train"), this_machine(len(job.sites)))
+    planned = estimate(job, "train", count_studies(job, "train"), this_machine(job.ranks("train")))
     if job.source == "file" and run_here(1, "deal", path):
         raise SystemExit("dealing failed")
     if run_here(job.ranks("train"), "train", path):

@@ -4,7 +4,8 @@ An item has masks, which are uniform, and products, which are functions of masks
 share of all of them, and whoever made them has seen no message of the parties. An item serves one
 step, once; a mask alone may serve again, as the mask of the same value (`Triple`).
 
-A description of an item holds shapes and nothing else: it is public.
+A description of an item holds shapes, the name of a map, and which values were factors before: it
+is public.
 """
 
 from __future__ import annotations
@@ -385,8 +386,9 @@ def _is_possible(item: Item) -> bool:
         return False
     if isinstance(item, Carries) and item.blocks > 16:
         return False
-    if isinstance(item, Addend) and item.width > 64:
-        return False
+    if isinstance(item, Addend | DoubleBits):
+        if (item.width if isinstance(item, Addend) else item.planes) > 64:
+            return False
     if isinstance(item, Triple):
         named_axes = [(m.axes, s) for m, s in ((item.x_mask, item.x), (item.y_mask, item.y)) if m]
         if any(axes and len(axes) != len(shape) for axes, shape in named_axes):

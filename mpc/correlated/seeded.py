@@ -33,13 +33,17 @@ def _drawn(key: bytes, number: int, place: int, field: Field) -> Array:
     return out
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Dealt:
     """One party's share of an item, and its number, by which its masks may be named later."""
 
     number: int
     masks: list[Array]
     products: list[Array]
+
+    def __repr__(self) -> str:
+        """The number and how many arrays; never what is in them."""
+        return f"Dealt({self.number}: {len(self.masks)} masks, {len(self.products)} products)"
 
 
 class Source(ABC):
@@ -57,7 +61,7 @@ class Source(ABC):
         """This party's share of an item that was never served before.
 
         All parties ask for the same items in the same order, each before the first message of the
-        step that uses it.
+        step that uses it. A word on many elements is as many steps as it has chunks.
 
         Raises:
             PreprocessingSpent: there is no such item left.

@@ -8,6 +8,7 @@ any: who knows the seeds can read every opening.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import ClassVar
 
 import numpy as np
@@ -55,9 +56,10 @@ class DealerSource(SeededSource):
         return self._link.exchange({}, {dealer: expect})[dealer]
 
     def close(self) -> None:
-        """Let the dealer go."""
+        """Let the dealer go. One that is gone already changes nothing: all that was due is here."""
         if self._link is not None:
-            self._send(np.array([0, 0], np.int64))
+            with suppress(PeerError):
+                self._send(np.array([0, 0], np.int64))
             self._link.close()
 
     def _send(self, words: Array) -> None:
@@ -101,8 +103,10 @@ def serve(link: Party, seeds: Sequence[bytes]) -> int:
             raise OutOfStep(f"item {number} was asked for where {served} is next")
         (request,) = link.exchange({}, {last: [Buffer((length,), _BYTE)]})[last]
         try:
-            item = read_item(request.tobytes())
+            made = maker.corrections(number, read_item(request.tobytes()))
         except UsageError as error:  # the peer's fault, not this dealer's
             raise PeerError(f"item {number}: {error}") from None
-        link.exchange({last: maker.corrections(number, item)}, {})
+        except (ValueError, MemoryError):
+            raise PeerError(f"item {number} cannot be made: it is too large, or no item") from None
+        link.exchange({last: made}, {})
         served += 1

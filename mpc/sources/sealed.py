@@ -98,9 +98,13 @@ def read_key(path: Path) -> bytes:
         UsageError: no such file, not 32 bytes, or others may read it.
     """
     try:
-        mode, key = path.stat().st_mode, path.read_bytes()
+        with path.open("rb") as file:
+            mode, key = os.fstat(file.fileno()).st_mode, file.read()
     except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}: radmpc deal makes it") from None
+        raise UsageError(
+            f"this site's key for its items could not be read ({error.strerror}): it comes, as the "
+            f"file of items does, from whoever ran radmpc deal, to {path}"
+        ) from None
     if mode & 0o077:
         raise UsageError(f"others may read the key file {path}: chmod 600 {path}")
     if len(key) != KEY_BYTES:
@@ -134,6 +138,8 @@ def deal(
     parties = len(paths)
     if parties < 2 or len(keys) != parties or len(set(paths)) != parties:
         raise UsageError(f"{parties} different files and {len(keys)} keys: each party has its own")
+    if "\n" in label:
+        raise UsageError("a label is one line")
     for path in paths:
         refuse_to_replace(path)
     items = list(items)
@@ -159,10 +165,10 @@ def deal(
             total += item.correction_bytes
             on_item()
         for _, file in made:
+            _synced(file)
             file.seek(0)
             file.write(MAGIC)  # last: a file without it is none, such as after a crash
-            file.flush()
-            os.fsync(file.fileno())
+            _synced(file)
     except BaseException:
         for path, _ in zip(paths, made, strict=False):
             path.unlink(missing_ok=True)
@@ -171,6 +177,11 @@ def deal(
         for _, file in made:
             file.close()
     return total
+
+
+def _synced(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def refuse_to_replace(path: Path) -> None:

@@ -63,6 +63,8 @@ class StoredSource(SeededSource):
             identity, used, seed = self._opened(key, party.rank, party.size, label)
         except UsageError as error:
             refusal = error
+        except (OSError, ValueError, zlib.error):  # nobody leaves without telling the others
+            refusal = UsageError(f"{path} could not be read")
         try:
             self.begun = self._agreed(party, identity, used, refusal)
         except BaseException:
@@ -83,10 +85,13 @@ class StoredSource(SeededSource):
         try:
             self._open = os.fdopen(os.open(self._path, os.O_RDWR), "r+b", 0)
         except OSError as error:
-            raise UsageError(f"{self._path}: {error.strerror}: radmpc deal makes it") from None
+            raise UsageError(
+                f"this site's items could not be opened ({error.strerror}): they come from whoever "
+                f"ran radmpc deal, to {self._path}"
+            ) from None
         try:
             fcntl.flock(self._fileno, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise UsageError(f"{self._path} is in use by another process") from None
         front = self._read(0, FRONT.size)
         if front[:16] != MAGIC or len(front) < FRONT.size:

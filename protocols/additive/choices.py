@@ -54,6 +54,8 @@ class Choices(Products):
         Cost: 1 round; one bit to each peer for each bit. Dealt: beta as bits and as ring elements.
         """
         planes, n = b.planes.own, math.prod(b.shape)
+        if not len(planes):
+            return Additive(np.zeros((0, *b.shape), WORD))
         dealt = self.source.take(DoubleBits(len(planes), n))
         (opened,) = self._opened_bits(planes ^ dealt.masks[0])
         ones, nothing = np.ones(n, WORD), np.zeros(n, WORD)

@@ -1,4 +1,7 @@
-"""Which values were factors before, so that none is opened twice under two masks.
+"""Which values were factors before, so that they are not opened again.
+
+This saves messages; nothing of safety hangs on it, since a value that is not found again is opened
+under another mask.
 
 A value is known by where it lies in memory: the array that owns the elements, and how they are
 walked. So a slice that is taken anew in each epoch is found again, and so is a matrix whose axes
@@ -20,7 +23,7 @@ from mpc.ring import Array
 View = tuple[int, tuple[tuple[int, int], ...]]  # offset, and (length, stride) of each axis
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Factor:
     """The mask of a value, and the value less that mask: what all know once it is opened."""
 
@@ -62,8 +65,18 @@ class Factors:
         owner, view = _located(own)
         if id(owner) not in self._known:
             self._known[id(owner)] = {}
-            weakref.finalize(owner, self._known.pop, id(owner), None).atexit = False
+            owner.flags.writeable = False  # or what all know of it would not be of it
+            weakref.finalize(owner, _forget, weakref.ref(self), id(owner)).atexit = False
         self._known[id(owner)][view] = factor
+
+    def forget(self, place: int) -> None:
+        """Its elements are gone."""
+        self._known.pop(place, None)
+
+
+def _forget(factors: weakref.ref[Factors], place: int) -> None:
+    if (there := factors()) is not None:
+        there.forget(place)
 
 
 def replace_axes(mask: Mask, axes: tuple[int, ...]) -> Mask:

@@ -22,6 +22,12 @@ OFFSET = WORD(1 << 62)  # makes |z| < 2^62 non-negative before it is masked
 TOP = WORD(63)
 
 
+def require_fraction(fraction: int) -> None:
+    """Refuse what no truncation can drop, before anything is used up."""
+    if not 1 <= fraction <= 62:
+        raise UsageError(f"a truncation drops 1 to 62 bits, not {fraction}")
+
+
 class Products(Sharing):
     """The words that multiply and scale."""
 
@@ -48,13 +54,16 @@ class Products(Sharing):
         together, and a mask belongs to one value: what is opened under it is opened once, and
         serves every product of that value.
         """
-        new: list[tuple[Array, Factor]] = []
+        for x, y in pairs:
+            f.shape(x.shape, y.shape)  # refused before anything is used up
+        new = Factors()  # those of this call: they are remembered once they are opened
+        masked: list[tuple[Array, Factor]] = []
         taken = []
         for x, y in pairs:
             square = same_place(x.own, y.own)
-            at = [self._factors.find(x.own), None if square else self._factors.find(y.own)]
+            at = [self._factors.find(v.own) or new.find(v.own) for v in (x, y)]
             names = [None if factor is None else factor.mask for factor in at]
-            item = Triple(f.name, x.shape, y.shape, names[0], names[1], square)
+            item = Triple(f.name, x.shape, y.shape, names[0], None if square else names[1], square)
             dealt = self.source.take(item)
             old = [self.source.mask(mask, field) for mask, field in item.reused()]
             a, b = item.operands(dealt.masks, old)
@@ -63,13 +72,13 @@ class Products(Sharing):
             # where y is x with its axes exchanged. A square has one factor.
             for value, known, own, name in list(named)[: 1 if square else 2]:
                 if known is None:
-                    masked = np.subtract(value.own, own, out=np.empty(value.shape, WORD))
-                    new.append((value.own, Factor(name, masked)))
-                    self._factors.keep(*new[-1])
+                    term = np.subtract(value.own, own, out=np.empty(value.shape, WORD))
+                    masked.append((value.own, Factor(name, term)))
+                    new.keep(*masked[-1])
             taken.append((x.own, y.own, a, b, dealt.products[0]))
-        if new:
-            opened = self._opened(*(factor.opened for _, factor in new))
-            for (own, factor), total in zip(new, opened, strict=True):
+        if masked:
+            opened = self._opened(*(factor.opened for _, factor in masked))
+            for (own, factor), total in zip(masked, opened, strict=True):
                 self._factors.keep(own, replace(factor, opened=total))
         return tuple(self._term(f, *parts) for parts in taken)
 
@@ -94,8 +103,7 @@ class Products(Sharing):
         Cost: 1 round; each party sends each peer one element for each value. Dealt: r, its high
         bits and its top bit. Safe: r is uniform to all other parties together, and used once.
         """
-        if not 1 <= fraction <= 62:
-            raise UsageError(f"a truncation drops 1 to 62 bits, not {fraction}")
+        require_fraction(fraction)
         taken = [self.source.take(Masked(x.own.size, fraction=fraction)) for x in shares]
         masked = [
             self._masked(x.own, dealt.masks[0]) for x, dealt in zip(shares, taken, strict=True)

@@ -19,7 +19,7 @@ from mpc.correlated.seeded import Dealt
 from mpc.ring import BITS, WORD, Array
 from mpc.shares import Additive, Bits, Summand
 from protocols.additive.choices import Choices
-from protocols.additive.products import OFFSET
+from protocols.additive.products import OFFSET, require_fraction
 
 CHUNK = 1 << 20  # elements compared at once: what masks and bit planes come to stays bounded
 
@@ -33,8 +33,9 @@ class Signs(Choices):
         c = r - x is opened, and x = -c + r.
 
         Cost: 3 rounds, and for each element 8 bytes and 34 bits to each peer at width 64; 8 bytes
-        and 16 bits at width 32. More than CHUNK elements take the rounds of as many chunks, here
-        and in the two words below.
+        and 16 bits at width 32. The rounds are those of 5 to 16 blocks; a tree of 2 to 4 blocks
+        takes one less, a single block two. More than CHUNK elements take the rounds of as many
+        chunks, here and in the two words below, each with items of its own.
         """
 
         def part(own: Array) -> list[Array]:
@@ -84,6 +85,7 @@ class Signs(Choices):
         Cost: 4 rounds, and for each value 8 bytes and 35 bits to each peer at width 64; 8 bytes and
         26 bits at width 32 and 16 bits of fraction. Safe: as `truncate` and `positive_part`.
         """
+        require_fraction(fraction)
         low = min(self.width + fraction, BITS) - 1
 
         def part(own: Array) -> list[Array]:

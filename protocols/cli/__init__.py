@@ -40,6 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UsageError as error:
         complain(str(error))
         return USAGE
+    except MemoryError:
+        complain(f"this {options.command} needs more memory than this machine has")
+        return USAGE
     except BrokenPipeError:  # such as `radmpc protocols | head`; Python would complain at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

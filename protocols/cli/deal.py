@@ -7,6 +7,7 @@ studies it has.
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from mpc.sources.sealed import KEY_BYTES, deal, refuse_to_replace
 from protocols.cli.console import Console
 from protocols.cli.job import Job, read_job
 from protocols.cli.plan import planned_items
+from protocols.cli.plan.cohort import count_studies
 
 
 def deal_items(path: Path, command: str, studies: Mapping[str, str] | None = None) -> int:
@@ -28,7 +30,8 @@ def deal_items(path: Path, command: str, studies: Mapping[str, str] | None = Non
         studies: for sites whose files are not here, how many.
 
     Raises:
-        UsageError: the job takes no files, or one is there already.
+        UsageError: the job takes no files, one is there already or cannot be made, or how many
+            studies a site has is not known.
     """
     job = read_job(path)
     if job.source != "file":
@@ -41,8 +44,11 @@ def deal_items(path: Path, command: str, studies: Mapping[str, str] | None = Non
         raise UsageError("two sites name the same file for their items or their keys")
     for place in written:
         refuse_to_replace(place)
+    for folder in dict.fromkeys(place.parent for place in written):
+        _make(folder)  # before the work, not after it
+    cohort = count_studies(job, command, studies)
     print(f"counting what {command} will ask for", flush=True)
-    items = planned_items(job, command, studies)
+    items = planned_items(job, command, cohort)
     size = sum(item.correction_bytes for item in items)
     print(f"{len(items)} items, of which the last site stores {size / 1e6:.0f} MB", flush=True)
     keys = [secrets.token_bytes(KEY_BYTES) for _ in places]
@@ -59,6 +65,15 @@ def deal_items(path: Path, command: str, studies: Mapping[str, str] | None = Non
         raise
     _tell(job, command)
     return 0
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot make the folder {folder}: {error.strerror}") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"you may not write into {folder}, where a site's items go")
 
 
 def _tell(job: Job, command: str) -> None:

@@ -181,6 +181,10 @@ def without_notices(lines: Iterable[str]) -> Iterator[str]:
     held: list[str] = []
     notice = False
     for line in lines:
+        if "\0" in line:  # mpirun ends what it frames with one
+            line = line.replace("\0", "")
+            if not line.strip():
+                continue
         if notice and not line.strip():
             notice = False
             continue
@@ -260,10 +264,10 @@ def source_of(job: Job, party: Party, command: str) -> Source | None:
     path, key_path = job.items(party.rank, command)
     key = together(party, "use the key of its file of items", lambda: read_key(key_path))
     source = StoredSource(path, key, party, label=job.items_label(command))
-    if command == "train" and source.begun:
+    if source.begun:  # a run names masks of its own beginning, so it cannot go on from the middle
         source.close()
         raise UsageError(
             f"{source.begun} of {source.begun + source.left} items in the sites' files are used "
-            "up, and a training needs all of them: make new files with radmpc deal"
+            "up, and a run needs all of them: ask whoever dealt them for new ones"
         )
     return source

@@ -38,6 +38,9 @@ EACH = (
 # Two steps at rate 0.5. The gradient of a weight sums up to 4,096 products, each off by an ulp of
 # 2^-16 or less, at random: a deviation of at most 2^-16 · 64 · 0.5 · (1 + 1.9), which is 0.0014.
 TOLERANCE = 2**-8
+# A hidden unit within an ulp of 0 is open or shut by chance, and its gradient with it. With this
+# seed none of them comes nearer to 0 than 8 ulps on any study, for any of these numbers of sites.
+SEED = 23
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +60,7 @@ def job_of(folder: Path, hospitals: Path, parties: int, **top: object) -> Path:
         (folder / name).symlink_to(hospitals / name)
     return write_job(
         folder / "job.toml",
-        top={"protocol": "additive", **top},
+        top={"protocol": "additive", "seed": SEED, **top},
         names=FOUR[:parties],
         training={"rate": 0.5},
     )
@@ -241,7 +244,7 @@ def test_with_files_made_ahead_a_job_is_done_and_uses_them_up(tmp_path, hospital
         for source in found:
             assert source["name"] == "file" and source["served"] == found[0]["served"]
             assert (source["skipped"], source["left"]) == (0, 0)
-    assert re.fullmatch(r"(\d+) of \1 items .* a training needs all of them: .*", refused(job))
+    assert re.fullmatch(r"(\d+) of \1 items .* a run needs all of them: .*", refused(job))
     assert main(["deal", str(path)]) == 2
     assert "train.items is there already: remove it once" in capsys.readouterr().err
 

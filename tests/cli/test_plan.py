@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from protocols.cli.infer import infer
 from protocols.cli.job import Job, read_job
 from protocols.cli.plan import planned_items
 from protocols.cli.plan.choice import recommended
-from protocols.cli.plan.cohort import Cohort, count_studies
+from protocols.cli.plan.cohort import Cohort, count_studies, parse_told
 from protocols.cli.plan.dealing import Dealing
 from protocols.cli.plan.dry import dry_runs
 from protocols.cli.plan.estimate import Estimate, Layer, variants
@@ -130,7 +131,7 @@ def test_a_plan_is_what_the_meters_see_and_the_source_is_asked_for(
             assert plain(costs) == seen
             assert expanded(dry.parts, dry.items) == asked
     if protocol == "additive":
-        assert planned_items(job, "infer") == asked
+        assert planned_items(job, "infer", count_studies(job, "infer")) == asked
 
 
 @pytest.mark.mpi
@@ -272,7 +273,8 @@ def test_planning_touches_no_file_and_needs_no_trained_model(cohort, tmp_path):
     path = small(tmp_path, cohort, top={"protocol": "additive"})
     before = files(tmp_path), files(cohort)
     for command in ("train", "infer"):
-        assert planned_items(read_job(path), command)
+        job = read_job(path)
+        assert planned_items(job, command, count_studies(job, command))
     assert (files(tmp_path), files(cohort)) == before == ({"job.toml"}, before[1])
 
 
@@ -285,7 +287,7 @@ def test_studies_that_are_elsewhere_are_told_by_number(cohort, tmp_path):
     assert count_studies(job, "infer", {"north": "5"}) == Cohort(new=(5, 0, 0))
     refused = {
         "the studies of b are not on this machine: say how many with --studies b=N": {"c": "9"},
-        "studies of b: write N, or N+M to train and to test on": {"b": "many"},
+        "b: a split needs two patients, and there are fewer": {"b": "1"},
         "there is no site 'x': choose north, b, c": {"x": "1"},
     }
     for words, studies in refused.items():
@@ -294,6 +296,60 @@ def test_studies_that_are_elsewhere_are_told_by_number(cohort, tmp_path):
         assert str(caught.value) == words
     with pytest.raises(UsageError, match="the new studies of north are not on this machine"):
         count_studies(job, "infer")
+    for text in ("many", "0", "7+00", "00", "7+", "+7", "1+2+3", "١", "9" * 8, "9" * 5000):
+        with pytest.raises(UsageError) as caught:
+            count_studies(job, "train", {"b": text})
+        assert str(caught.value) == (
+            "studies of b: write N, or N+M to train and to test on, each from 1 to 9999999"
+        )
+    with pytest.raises(UsageError, match="new studies of b: write a number from 0 to 9999999"):
+        count_studies(job, "infer", {"b": "3+4"})
+    assert parse_told(["b=1", "c=2+3"]) == {"b": "1", "c": "2+3"}
+    with pytest.raises(UsageError, match="says twice how many studies b has"):
+        parse_told(["b=1", "c=2", "b=1"])
+
+
+def test_more_studies_than_memory_are_one_line(tmp_path, capsys):
+    path = write_job(tmp_path / "job.toml", intake={"size": 4096})
+    told = [f"--studies={site}=9999999+9999999" for site in SITES]
+    network = ["--rtt", "1ms", "--bandwidth", "1Gbit"]
+    assert main(["plan", str(path), *told, *network]) == 2
+    assert capsys.readouterr().err == (
+        "radmpc: this plan needs more memory than this machine has\n"
+    )
+
+
+def test_a_file_that_cannot_be_used_is_told_by_its_site_and_no_listing_that_is_gone(
+    cohort, tmp_path
+):
+    where = shutil.copytree(cohort / "cohort" / "north", tmp_path / "north")
+    next(where.glob("*.dcm")).write_bytes(b"")
+    sites = [{"name": "north", "data": "north", "labels": "north/labels.csv"}]
+    sites += [{"name": "b"}, {"name": "c"}]
+    job = read_job(write_job(tmp_path / "job.toml", sites, intake={"on_error": "fail"}))
+    with pytest.raises(UsageError) as caught:
+        count_studies(job, "train", {"b": "9", "c": "9"})
+    assert str(caught.value) == (
+        "north: 1 of its files cannot be used, and the job says to stop then; run radmpc train "
+        "there: it lists them"
+    )
+
+
+def test_what_will_not_do_is_refused_before_the_work(tmp_path, capsys, monkeypatch):
+    def never(*_: object) -> None:
+        raise AssertionError("studies were counted")
+
+    monkeypatch.setattr("protocols.cli.plan.command.count_studies", never)
+    monkeypatch.setattr("protocols.cli.deal.count_studies", never)
+    path = str(write_job(tmp_path / "job.toml"))
+    for place, words in ((tmp_path, "this is a folder"), (tmp_path / "no" / "p", "is no folder")):
+        assert main(["plan", path, "--json", str(place)]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith(f"radmpc: --json {place}: ") and words in said
+    (tmp_path / "out").write_text("")
+    path = str(write_job(tmp_path / "job.toml", top={"protocol": "additive", "source": "file"}))
+    assert main(["deal", path]) == 2
+    assert "cannot make the folder" in capsys.readouterr().err
 
 
 def test_every_protocol_that_fits_the_sites_is_planned(tmp_path):
@@ -335,9 +391,15 @@ def test_a_network_is_told_in_usual_units():
     network = told("40ms", "100Mbit")
     assert (network.round_s, network.bytes_per_s, network.apart) == (0.04, 12.5e6, True)
     assert told("250us", "1.5 gbit").bytes_per_s == 187.5e6
-    for rtt, bandwidth in (("40", "100Mbit"), ("40ms", "100MB"), ("0ms", "1Gbit")):
-        with pytest.raises(UsageError, match="write a number and"):
+    refused = [("40", "1Gbit"), ("٤ms", "1Gbit"), ("0.0ms", "1Gbit"), ("40ms", "0Gbit")]
+    for rtt, bandwidth in [*refused, ("1ms", f"{'9' * 400}Gbit"), ("1ms", f"0.{'0' * 400}1Gbit")]:
+        with pytest.raises(UsageError, match="write a number above 0 and"):
             told(rtt, bandwidth)
+    with pytest.raises(UsageError, match="100MB: it is counted in bits: .*: 100Mbit"):
+        told("40ms", "100MB")
+    assert told("3600s", "1Gbit").round_s == 3600
+    with pytest.raises(UsageError, match="choose at most 3600 s"):
+        told("3601s", "1Gbit")
 
 
 def test_the_fastest_is_recommended_with_what_makes_it_so():
@@ -364,7 +426,7 @@ def test_the_command_prints_and_writes_the_same(cohort, tmp_path, capsys):
     assert main(["plan", str(path), "--command", "infer", *network, "--json", str(out)]) == 0
     said, found = capsys.readouterr().out, json.loads(out.read_text())
     assert "infer with 8 new studies, 20ms, 1Gbit" in said and "2 Conv2d" in said
-    assert "recommended: additive, file: " in said and "assumed by rep3: corrupt at most 1" in said
+    assert "recommended: additive, file: " in said and "assumed by rep3: one site may" in said
     assert files(tmp_path) == {"job.toml", "plan.json"}
     for each in found["protocols"]:
         for party in each["parties"]:

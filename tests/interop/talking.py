@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from mpc.errors import OutOfStep, UsageError
-from protocols.interop.crypten import accelerate, engine
+from mpc.errors import OutOfStep, PeerError, UsageError
+from protocols.interop.crypten import accelerate, engine, wires
 from protocols.interop.crypten.importing import crypten
-from tests.interop.given import close, drawn, same, shared
+from tests.interop.given import SETS_DEFAULTS, close, drawn, same, shared
 
 
 def masks_do_not_come_from_torchs_generators():
@@ -124,6 +124,43 @@ def a_message_of_another_size_is_written_nowhere():
         with pytest.raises(OutOfStep, match="party 0 sent 72 bytes, not 32"):
             communicator.irecv(buffer, src=0).wait()
         assert not buffer.any()
+        with pytest.raises(OutOfStep, match="72 bytes"):  # nor does anybody else wait in vain
+            communicator.recv(buffer, src=0)
+        with pytest.raises(OutOfStep, match="72 bytes"):
+            communicator.isend(buffer, 0)
+    communicator.barrier()
+    crypten.uninit()
+    crypten.init()
+
+
+def what_is_under_way_is_kept_though_the_caller_drops_it():
+    communicator = crypten.communicator.get()
+    if communicator.get_rank() == 0:
+        communicator.isend(torch.arange(1 << 18), 1)  # too large to go before it is asked for
+        assert len(wires._UNDER_WAY) == 1
+    communicator.barrier()
+    if communicator.get_rank() == 1:
+        got = communicator.recv(torch.zeros(1 << 18, dtype=torch.long), 0)
+        assert torch.equal(got, torch.arange(1 << 18))
+        communicator.send(torch.zeros(1), 0)
+    if communicator.get_rank() == 0:
+        communicator.recv(torch.zeros(1), 1)
+        while wires._UNDER_WAY:
+            communicator.send(torch.zeros(1), 0)
+            communicator.recv(torch.zeros(1), 0)
+    communicator.barrier()
+
+
+def objects_that_set_attributes_of_functions_are_refused():
+    communicator = crypten.communicator.get()
+    if communicator.get_rank() == 0:
+        raw = np.frombuffer(SETS_DEFAULTS, np.uint8)
+        for part in (np.array([raw.size]), raw):
+            communicator.send(torch.from_numpy(part.copy()), 1)
+    if communicator.get_rank() == 1:
+        with pytest.raises(PeerError, match="sets attributes"):
+            communicator.recv_obj(0)
+        assert torch._utils._rebuild_tensor_v2.__defaults__ == (None,)
     communicator.barrier()
 
 
@@ -170,6 +207,27 @@ def run_multiprocess_runs_in_place():
         crypten.mpc.run_multiprocess(world_size=9)(program)()
     with pytest.raises(UsageError, match="uninit"):
         accelerate().undo()
+
+
+def a_function_that_fails_takes_the_wires_it_made_with_it():
+    size = crypten.communicator.get().get_world_size()
+    crypten.communicator.get().barrier()
+    crypten.uninit()
+
+    @crypten.mpc.run_multiprocess(world_size=size)
+    def program(fails):
+        if fails:
+            raise ZeroDivisionError
+        return 5
+
+    with pytest.raises(ZeroDivisionError):
+        program(True)
+    assert not crypten.is_initialized()
+    with pytest.raises(UsageError, match="mpirun -n 9"):
+        crypten.mpc.run_multiprocess(world_size=9)(program)(False)
+    assert not crypten.is_initialized()
+    assert 5 in program(False)
+    crypten.init()
 
 
 def crypten_may_be_ended_and_begun_again():

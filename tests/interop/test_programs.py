@@ -88,6 +88,15 @@ def test_a_program_that_fails_at_one_party_ends_all(tmp_path):
     assert ran.returncode != 0
 
 
+def test_what_a_failing_program_says_is_not_repeated(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text("import sys\nraise ValueError('seen: ' + sys.argv[1])")
+    ran = ranks(1, "-m", "protocols.interop.crypten", str(program), "12.25")
+    said = ran.stderr.decode()
+    assert ran.returncode != 0
+    assert "ValueError" in said and "line 2" in said and "12.25" not in said
+
+
 def test_another_number_of_ranks_is_refused_by_name(tmp_path):
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)

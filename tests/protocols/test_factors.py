@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 from kernels.conv import Geometry, conv, conv_input_grad, conv_weight_grad
 from kernels.gemm import matmul
 from kernels.ring import multiply
-from mpc.correlated.items import Mask, Triple
+from mpc.correlated.items import Choice, Mask, Triple
+from mpc.launch import run_parties
+from mpc.sources import InsecureSource
+from protocols.additive import AdditiveProtocol
 from tests.protocols.words import ADDITIVE, SEEDS, TWO, asked, draw_words, joined, some
 
 additive_sizes = pytest.mark.parametrize("at", ADDITIVE, ids=str)
@@ -355,3 +358,37 @@ def test_a_share_made_where_an_old_one_lay_is_not_taken_for_it():
     assert costs[0] == [(1, 50), *[(1, 25)] * 19]
     for k, parts in enumerate(zip(*results, strict=True)):
         assert np.array_equal(joined(parts), np.uint64(k) * Y * Y)
+
+
+def test_a_step_that_was_refused_leaves_no_factor_behind():
+    x, w = np.arange(4, dtype=np.uint64), np.arange(3, dtype=np.uint64)
+
+    def program(party):
+        p = AdditiveProtocol(party, source=InsecureSource(party))
+        mine = [v if party.rank == 0 else None for v in (x, w)]
+        shared = [p.input(v, like.shape, 0) for v, like in zip(mine, (x, w), strict=True)]
+        with pytest.raises(ValueError, match="do not broadcast"):
+            p.bilinear(multiply, (shared[0], shared[0]), tuple(shared))
+        (z,) = p.bilinear(multiply, (shared[0], shared[0]))
+        return p.open(z, reason="a test")[0]
+
+    for found in run_parties(2, program):
+        assert np.array_equal(found, x * x)
+
+
+def test_what_was_a_factor_cannot_be_changed_in_place():
+    def program(party):
+        p = AdditiveProtocol(party, source=InsecureSource(party))
+        x = p.input(np.arange(4, dtype=np.uint64) if party.rank == 0 else None, (4,), 0)
+        p.bilinear(multiply, (x, x))
+        with pytest.raises(ValueError, match="read-only"):
+            x.own[...] = 0
+
+    run_parties(2, program)
+
+
+def test_what_was_dealt_is_not_printed():
+    def program(party):
+        return repr(InsecureSource(party).take(Choice(5)))
+
+    assert set(run_parties(2, program)) == {"Dealt(0: 2 masks, 2 products)"}

@@ -9,6 +9,7 @@ from protocols.cli.plan.estimate import Estimate
 from protocols.cli.plan.predict import Seconds
 
 PARTS = {"compute": "computes", "rounds": "waits for rounds", "wire": "sends", "dealer": "deals"}
+_CORRUPT = {"1": "one site", "all but 1": "all sites but one"}
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,15 @@ def assumed(estimate: Estimate) -> str:
     """What one has to believe to take a protocol."""
     a = estimate.assumptions
     trust = f"; {estimate.trust}" if estimate.trust else ""
-    return (
-        f"{estimate.name}: corrupt at most {a.corrupt.replace('all but', 'all sites but')}{trust}"
-    )
+    corrupt = _CORRUPT.get(a.corrupt, f"at most {a.corrupt}")
+    return f"{estimate.name}: {corrupt} may be corrupt{trust}"
 
 
 def duration(seconds: float) -> str:
     """In words."""
+    if seconds < 0.9995:
+        ms = seconds * 1e3
+        return f"{ms:.1f} ms" if 0 < ms < 9.95 else f"{ms:.0f} ms"
     if seconds < 120:
         return f"{seconds:.1f} s"
     if seconds < 7200:

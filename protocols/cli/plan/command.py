@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 from mpc.errors import UsageError
 from mpc.files import write_whole
-from protocols.cli.job import Job, read_job
+from protocols.cli.job import read_job
 from protocols.cli.manifest import plain, versions
 from protocols.cli.plan.choice import recommended
 from protocols.cli.plan.cohort import count_studies
 from protocols.cli.plan.estimate import estimate, variants
-from protocols.cli.plan.rates import Network, this_machine, told
+from protocols.cli.plan.rates import this_machine, told
 from protocols.cli.plan.table import plan_table
 
 
@@ -39,15 +40,17 @@ def plan(
         to: where the plan is written as JSON, too.
 
     Raises:
-        UsageError: the job will not do, or how many studies there are is not known.
+        UsageError: the job will not do, how many studies there are is not known, or there is no
+            place for the JSON file.
     """
     if (rtt is None) != (bandwidth is None):
         raise UsageError("--rtt and --bandwidth tell of a network together: give both, or neither")
+    network = None if rtt is None or bandwidth is None else told(rtt, bandwidth)
+    if to is not None:
+        _check_place(to)
     job = read_job(path)
     cohort = count_studies(job, command, studies)
-    if command == "infer" and not sum(cohort.new):
-        raise UsageError('no site names new studies: add new = "folder" to a [[site]] of the job')
-    network = _network(job, rtt, bandwidth)
+    network = network or this_machine(job.ranks(command))
     estimates = [estimate(each, command, cohort, network) for each in variants(job)]
     choice = recommended(estimates)
     where = f"{rtt}, {bandwidth}" if network.apart else "all on this machine"
@@ -69,10 +72,14 @@ def plan(
     return 0
 
 
-def _network(job: Job, rtt: str | None, bandwidth: str | None) -> Network:
-    if rtt is not None and bandwidth is not None:
-        return told(rtt, bandwidth)
-    return this_machine(len(job.sites))
+def _check_place(to: Path) -> None:
+    """Before the work, not after it."""
+    if to.is_dir():
+        raise UsageError(f"--json {to}: this is a folder: name a file")
+    if not to.parent.is_dir():
+        raise UsageError(f"--json {to}: there is no folder {to.parent}: make it first")
+    if not os.access(to.parent, os.W_OK | os.X_OK):
+        raise UsageError(f"--json {to}: you may not write into {to.parent}")
 
 
 def _studies(command: str, counts: Mapping[str, tuple[int, ...]]) -> str:

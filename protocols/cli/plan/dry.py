@@ -7,6 +7,8 @@ it, a session that learns ones from every opening, and loops that leave out repe
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -54,8 +56,13 @@ class Dry:
 
 
 def dry_runs(job: Job, command: str, cohort: Cohort) -> list[Dry]:
-    """One of every rank, side by side."""
+    """One of every rank, side by side.
+
+    Raises:
+        MemoryError: there are more studies than this machine holds.
+    """
     size = len(job.sites)
+    _check_memory(job, cohort)
     hub = LocalHub(size)
 
     def at_rank(rank: int) -> Dry:
@@ -72,6 +79,13 @@ def dry_runs(job: Job, command: str, cohort: Cohort) -> list[Dry]:
     if failed:  # what a rank says of another one's end is no reason
         raise min(failed, key=lambda error: isinstance(error, PeerError))
     return [f.result() for f in futures]
+
+
+def _check_memory(job: Job, cohort: Cohort) -> None:
+    """Images that no memory holds: the system would end this process without a word."""
+    images = sum(map(sum, cohort)) * math.prod(job.intake.shape) * np.dtype(np.float32).itemsize
+    if images > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
+        raise MemoryError
 
 
 def dry_run(job: Job, command: str, cohort: Cohort, transport: SilentTransport) -> Dry:

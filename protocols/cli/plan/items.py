@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 from mpc.correlated.items import Item
 from protocols.cli.job import Job
-from protocols.cli.plan.cohort import count_studies
+from protocols.cli.plan.cohort import Cohort
 from protocols.cli.plan.dry import dry_runs
 from protocols.cli.plan.expand import expanded
 
 
-def planned_items(job: Job, command: str, studies: Mapping[str, str] | None = None) -> list[Item]:
+def planned_items(job: Job, command: str, cohort: Cohort) -> list[Item]:
     """What every party of an additive job asks for, in order, with the numbers of a fresh source.
 
     Args:
         job: the job, whatever its protocol; its sites are the parties.
         command: "train" or "infer".
-        studies: for sites whose files are not here, how many: see `count_studies`.
-
-    Raises:
-        UsageError: how many studies a site has is not known.
+        cohort: how many studies: see `count_studies`.
     """
     job = replace(job, protocol="additive")
-    first = dry_runs(job, command, count_studies(job, command, studies))[0]
+    first = dry_runs(job, command, cohort)[0]
     return expanded(first.parts, first.items)

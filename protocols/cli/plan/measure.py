@@ -7,12 +7,14 @@ import re
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from kernels import native
+from mpc.errors import UsageError
 from protocols.cli.job import Job
 from protocols.cli.plan.cohort import Cohort
 from protocols.cli.plan.dry import dry_run
@@ -44,6 +46,9 @@ def measure(
         cohort: how many studies.
         heard: what was public in a dry run before, for each rank that is on this machine.
         threads: of each rank's kernels.
+
+    Raises:
+        UsageError: a rank was ended from outside.
     """
     count = len(heard)
     with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn")) as pool:
@@ -51,7 +56,13 @@ def measure(
             pool.submit(_here, job, command, cohort, rank, said, threads)
             for rank, said in enumerate(heard)
         ]
-        ran = [each.result() for each in started]
+        try:
+            ran = [each.result() for each in started]
+        except BrokenProcessPool:  # as the system ends one when memory is short
+            raise UsageError(
+                "a rank's dry run was ended from outside, most likely since this plan needs more "
+                "memory than this machine has"
+            ) from None
     paths = {path for each in ran for path in each.seconds}
     seconds = {path: sum(each.seconds.get(path, 0.0) for each in ran) / count for path in paths}
     return Measured(seconds, max(each.peak_bytes for each in ran))

@@ -34,10 +34,10 @@ def predicted(
 ) -> dict[str, Seconds]:
     """By metered path.
 
-    On one machine the ranks share the cores: all of them compute as long as one does, times ranks
-    over cores. On machines of their own they compute side by side. A dealer that answers while the
-    parties compute is waited for: it makes the items, a request and its answer are a round, and
-    their bytes go over its wire.
+    On one machine the ranks, a dealer's too, share the cores: all of them compute as long as one
+    does, times ranks over cores. On machines of their own they compute side by side. A dealer that
+    answers while the parties compute is waited for: it makes the items, a request and its answer
+    are a round, and their bytes go over its wire.
 
     Args:
         network: what is between the parties.
@@ -46,7 +46,8 @@ def predicted(
         dealt: for additive sharing.
         source: where that has its randomness from.
     """
-    crowd = 1.0 if network.apart else max(1.0, len(ranks) / network.cores)
+    beside = len(ranks) + (source == "dealer")
+    crowd = 1.0 if network.apart else max(1.0, beside / network.cores)
     found = {}
     for path in sorted({*compute, *(path for costs in ranks for path in costs)}):
         counts = [costs.get(path, Count()) for costs in ranks]

@@ -13,6 +13,8 @@ from mpc.launch import mpirun
 
 _TIMES = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 _RATES = {"kbit": 1e3, "Mbit": 1e6, "Gbit": 1e9}
+_BYTES = {"b", "kb", "mb", "gb", "kib", "mib", "gib", "bytes", "kbytes", "mbytes", "gbytes"}
+_MOST_S = 3600.0  # of a round trip
 
 
 @dataclass(frozen=True)
@@ -57,18 +59,28 @@ def told(rtt: str, bandwidth: str) -> Network:
 
     A round is counted as one round trip: half of one is on its way, and MPI asks before it sends
     what is large.
+
+    Raises:
+        UsageError: what is told is no time above 0 and up to an hour, or no rate above 0.
     """
     seconds = _number(rtt, _TIMES, "--rtt", "40ms")
+    if seconds > _MOST_S:
+        raise UsageError(f"--rtt {rtt}: choose at most {_MOST_S:.0f} s")
     bits = _number(bandwidth, _RATES, "--bandwidth", "100Mbit")
     return Network(seconds, bits / 8, _cores(), apart=True)
 
 
 def _number(text: str, units: dict[str, float], option: str, example: str) -> float:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)", text)
+    # Digits enough for any network, and few enough that no time becomes infinite.
+    found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*([A-Za-z]+)", text)
     known = {unit.lower(): value for unit, value in units.items()}
-    if found is None or found[2].lower() not in known or not float(found[1]):
-        raise UsageError(f"{option} {text}: write a number and {' or '.join(units)}: {example}")
-    return float(found[1]) * known[found[2].lower()]
+    unit = found[2].lower() if found is not None else ""
+    if found is None or unit not in known or not float(found[1]):
+        bits = "it is counted in bits: " if units is _RATES and unit in _BYTES else ""
+        raise UsageError(
+            f"{option} {text}: {bits}write a number above 0 and {' or '.join(units)}: {example}"
+        )
+    return float(found[1]) * known[unit]
 
 
 def _cores() -> int:

@@ -32,7 +32,7 @@ def plan_table(title: str, estimates: Sequence[Estimate], choice: Choice) -> str
 def _layers(estimate: Estimate) -> Table:
     table = Table(title=f"{estimate.name}, by layer")
     table.add_column("layer")
-    for head in ("rounds", "sent by a party: mean", "most", "dealt", "seconds"):
+    for head in ("rounds", "sent by a party: mean", "most", "dealt", "time"):
         table.add_column(head, justify="right")
     for name, layer in estimate.layers.items():
         table.add_row(
@@ -41,7 +41,7 @@ def _layers(estimate: Estimate) -> Table:
             size(sum(layer.sent) / len(layer.sent)),
             size(max(layer.sent)),
             size(layer.dealt) if layer.dealt else "",
-            f"{layer.seconds.total:.2f}",
+            duration(layer.seconds.total),
         )
     return table
 

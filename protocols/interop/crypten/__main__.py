@@ -11,6 +11,7 @@ import sys
 import traceback
 from pathlib import Path
 
+from mpc.errors import MpcError
 from mpc.launch import abort_all, under_mpirun
 from protocols.interop.crypten.acceleration import accelerate
 
@@ -26,10 +27,13 @@ def main() -> None:
     sys.path[0] = str(Path(program).resolve().parent)  # as where Python itself runs it
     try:
         runpy.run_path(program, run_name="__main__")
-    except Exception:
+    except Exception as error:
         if not under_mpirun():
             raise
-        traceback.print_exc()
+        # Code and line, and the kind of error; its text might quote a value, unless it is ours.
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        text = f": {error}" if isinstance(error, MpcError) else ""
+        print(f"{frames}{type(error).__name__}{text}", file=sys.stderr)
         abort_all(1, after_s=1.0)  # leaving Python would wait for every rank
 
 

@@ -26,6 +26,7 @@ from protocols.interop.crypten import (
     engine,
     gradients,
     limbs,
+    objects,
     overhead,
     streams,
 )
@@ -86,7 +87,9 @@ class Acceleration:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Undo."""
+        """Undo. After an error, whatever still runs over MPI is given up first."""
+        if kind is not None:
+            MpiCommunicator.abandon(kind.__name__)
         self.undo()
 
 
@@ -120,6 +123,7 @@ def _replacements(mpi: bool) -> Iterator[Replacement]:
             yield Replacement(module, "DistributedCommunicator", lambda _: MpiCommunicator)
         for module in (crypten.mpc, crypten.mpc.context):
             yield Replacement(module, "run_multiprocess", lambda _: run_multiprocess)
+    yield Replacement(crypten.common.serial, "restricted_loads", lambda _: objects.loads)
     yield from _of_overhead()
     yield from _of_streams()
     yield from _of_products()

@@ -6,8 +6,8 @@ named after a deadline. What two parties do alone has wires of its own (`wires`)
 authenticates nor encrypts: use it inside one trusted network, as CrypTen's own.
 
 Objects of Python, such as sizes and the architecture of a model, travel as CrypTen has them: as a
-pickle that the receiver reads with CrypTen's restricted loader, which makes nothing but tensors and
-the layers of its list. Nothing here widens that list.
+pickle that the receiver reads by CrypTen's list of classes, which nothing here widens, with a
+loader that sets attributes of what it makes itself only (`objects`).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from mpc.party import Buffer, Party
 from mpc.ring import Array
 from protocols.interop.crypten.counted import Counted, timed
 from protocols.interop.crypten.importing import crypten
+from protocols.interop.crypten.objects import loads
 from protocols.interop.crypten.overhead import setting
 from protocols.interop.crypten.views import array_of, arrays_of, like
 from protocols.interop.crypten.wires import Coming, Sent, Wires, as_bytes
@@ -102,6 +103,13 @@ class MpiCommunicator(crypten.communicator.Communicator):  # type: ignore[misc] 
             cls.instance._wires.close()
             cls.instance = None
 
+    @classmethod
+    def abandon(cls, reason: str) -> None:
+        """After an error: tell the peers why. The wires stay as they are, for those still at it."""
+        if cls.instance is not None:
+            communicator, cls.instance = cls.instance, None
+            communicator.party.close(reason)
+
     def get_world_size(self) -> int:
         """How many parties."""
         return self.world_size
@@ -169,7 +177,7 @@ class MpiCommunicator(crypten.communicator.Communicator):  # type: ignore[misc] 
         self._coming(as_bytes(length), src).wait()
         raw = np.empty(_sensible(int(length[0])), np.uint8)
         self._coming(raw, src).wait()
-        return _loaded(raw)
+        return loads(raw.tobytes())
 
     def _sent(self, array: Array, dst: int) -> Sent:
         if setting("communicator", "verbose"):
@@ -258,7 +266,7 @@ class MpiCommunicator(crypten.communicator.Communicator):  # type: ignore[misc] 
         (length,) = self.party.exchange({}, {src: [_LENGTH]})[src]
         body = Buffer((_sensible(int(length[0])),), np.dtype(np.uint8))
         (raw,) = self.party.exchange({}, {src: [body]})[src]
-        return _loaded(raw)
+        return loads(raw.tobytes())
 
     def _by_rank(self, mine: torch.Tensor, heard: dict[int, list[Array]]) -> list[torch.Tensor]:
         others = {peer: like(mine, arrays[0]) for peer, arrays in heard.items()}
@@ -287,7 +295,3 @@ def _sensible(length: int) -> int:
     if not 0 < length < _LARGEST_OBJECT:
         raise PeerError(f"a peer announced an object of {length} bytes")
     return length
-
-
-def _loaded(raw: Array) -> Any:
-    return crypten.common.serial.restricted_loads(raw.tobytes())

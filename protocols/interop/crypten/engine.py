@@ -6,11 +6,11 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 
 from kernels import native
+from mpc.errors import PeerLost
 from mpc.party import Party
 from mpc.ring import Array
 from mpc.sources.first_party import FirstPartySource
@@ -39,7 +39,7 @@ class Engine:
         return self._protocol
 
 
-_ENGINES: WeakKeyDictionary[Any, Engine] = WeakKeyDictionary()
+_NAME = "_radmpc_engine"  # an attribute of the communicator, so that both are let go together
 _TFP = vars(crypten.mpc)["__SUPPORTED_PROVIDERS"]["TFP"]  # CrypTen's one trusted first party
 _ONE_AT_A_TIME = threading.Lock()  # CrypTen's parties may be threads of one process
 
@@ -48,9 +48,10 @@ def current() -> Engine:
     """The engine of the communicator that CrypTen uses now, in this thread."""
     communicator = crypten.communicator.get()
     with _ONE_AT_A_TIME:
-        if communicator not in _ENGINES:
-            _ENGINES[communicator] = Engine(communicator)
-        return _ENGINES[communicator]
+        if _NAME not in vars(communicator):
+            setattr(communicator, _NAME, Engine(communicator))
+        engine: Engine = vars(communicator)[_NAME]
+        return engine
 
 
 def start() -> None:
@@ -95,6 +96,12 @@ class OverCrypTen:
 
     def exchange(self, step: int, send: Outgoing, receive: Incoming, deadline_s: float) -> None:
         """See `Transport.exchange`. The deadline is that of CrypTen's back end."""
+        try:
+            self._exchange(send, receive)
+        except RuntimeError:  # gloo's
+            raise PeerLost(f"step {step}: CrypTen's own wires failed") from None
+
+    def _exchange(self, send: Outgoing, receive: Incoming) -> None:
         waiting = [
             self._communicator.isend(_bytes(array), peer)
             for peer, arrays in _in_order(send)

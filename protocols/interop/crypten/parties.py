@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mpc.errors import UsageError
+from mpc.party import Party
 from protocols.interop.crypten.communicator import MpiCommunicator
 from protocols.interop.crypten.importing import crypten
 
@@ -33,18 +34,14 @@ def run_multiprocess(world_size: int, maxsize: int | None = None) -> Callable[[F
                 UsageError: mpirun started another number of ranks.
             """
             is_new = not crypten.is_initialized()
-            if is_new:
-                crypten.init()
-            party = _party()
-            if party.size != world_size:
-                raise UsageError(
-                    f"{party.size} ranks were started, but the program asks for {world_size}: "
-                    f"mpirun -n {world_size}"
-                )
             try:
-                value = func(*args, **kwargs)
+                if is_new:
+                    crypten.init()
+                party = _party(world_size)
+                value = _run(party, func, *args, **kwargs)
             except BaseException as error:
-                party.close(type(error).__name__)  # so that nobody waits for this one
+                if is_new:
+                    MpiCommunicator.abandon(type(error).__name__)
                 raise
             if is_new:
                 crypten.uninit()
@@ -55,8 +52,22 @@ def run_multiprocess(world_size: int, maxsize: int | None = None) -> Callable[[F
     return decorator
 
 
-def _party() -> Any:
+def _run(party: Party, func: Function, *args: Any, **kwargs: Any) -> Any:
+    try:
+        return func(*args, **kwargs)
+    except BaseException as error:
+        party.close(type(error).__name__)  # so that nobody waits for this one
+        raise
+
+
+def _party(world_size: int) -> Party:
     communicator = MpiCommunicator.get()
     if communicator is None:
         raise UsageError("CrypTen was initialised before accelerate(): call that one first")
-    return communicator.party
+    party = communicator.party
+    if party.size != world_size:
+        raise UsageError(
+            f"{party.size} ranks were started, but the program asks for {world_size}: "
+            f"mpirun -n {world_size}"
+        )
+    return party

@@ -17,18 +17,26 @@ if TYPE_CHECKING:
 _TAG = 0
 _LARGEST = (1 << 31) - 1  # bytes: MPI counts in 31 bits
 _SPIN_S, _NAP_S = 2e-3, 1e-4
+# MPI reads what is under way, whether or not anybody waits for it: it is kept until it is gone.
+_UNDER_WAY: set[Sent] = set()
+# What MPI may still write after a receive that failed: it stays in memory to the end.
+_ABANDONED: list[Any] = []
 
 
 class Sent:
     """A message under way; its memory is kept until it is gone."""
 
     def __init__(self, request: MPI.Request, array: Array, deadline_s: float) -> None:
-        """Keep what MPI still reads."""
+        """Keep what MPI still reads, even if the caller does not keep this."""
         self._request, self._array, self._deadline_s = request, array, deadline_s
+        _UNDER_WAY.add(self)
 
     def is_completed(self) -> bool:
         """Whether the memory may be changed."""
-        return bool(self._request.Test())
+        if not self._request.Test():
+            return False
+        _UNDER_WAY.discard(self)
+        return True
 
     def wait(self) -> None:
         """Until the memory may be changed.
@@ -59,7 +67,7 @@ class Coming:
 
         Raises:
             PeerLost: not before the deadline.
-            OutOfStep: it has another size; nothing is written.
+            OutOfStep: it has another size, or an earlier one had; nothing is written.
         """
         since = time.monotonic()
         while not self.is_completed():
@@ -82,22 +90,32 @@ class Wires:
         self._status = mpi.Status()
         # Messages of one sender go to those who wait in the order in which they began to.
         self._expected: dict[int | None, deque[Coming]] = defaultdict(deque)
+        self._failed: str | None = None  # once who waits for what is no longer sure, nobody gets it
 
     def send(self, array: Array, peer: int) -> Sent:
         """Begin to send; the array is not to be changed before it is gone."""
+        self._require_whole()
         _require_size(array)
+        for earlier in [*_UNDER_WAY]:
+            earlier.is_completed()  # lets go of those that nobody waits for
         request = self._comm.Isend([array, self._mpi.BYTE], peer, _TAG)
         return Sent(request, array, self.deadline_s)
 
     def receive(self, array: Array, source: int | None) -> Coming:
         """Begin to wait for a message of the size of an array, from one party or any."""
+        self._require_whole()
         _require_size(array)
         coming = Coming(self, array, source)
         self._expected[source].append(coming)
         return coming
 
     def look(self, wanted: Coming) -> None:
-        """Receive what has come from whom one waits for, in order."""
+        """Receive what has come from whom one waits for, in order.
+
+        Raises:
+            OutOfStep: a message had another size than was waited for, now or before.
+        """
+        self._require_whole()
         queue = self._expected[wanted.source]
         source = self._mpi.ANY_SOURCE if wanted.source is None else wanted.source
         while queue and not wanted.done:
@@ -107,9 +125,19 @@ class Wires:
             coming, nbytes = queue.popleft(), self._status.Get_count(self._mpi.BYTE)
             if nbytes != coming.array.nbytes:
                 sender = self._status.Get_source()
-                raise OutOfStep(f"party {sender} sent {nbytes} bytes, not {coming.array.nbytes}")
-            message.Recv([coming.array, self._mpi.BYTE])
+                self._failed = f"party {sender} sent {nbytes} bytes, not {coming.array.nbytes}"
+                self._require_whole()
+            try:
+                message.Recv([coming.array, self._mpi.BYTE])
+            except BaseException:
+                _ABANDONED.append((message, coming))
+                self._failed = f"a message from {coming.who} was not received"
+                raise
             coming.done = True
+
+    def _require_whole(self) -> None:
+        if self._failed is not None:
+            raise OutOfStep(self._failed)
 
     def close(self) -> None:
         """Free the communicator. Every party calls it."""
