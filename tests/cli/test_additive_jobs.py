@@ -39,8 +39,8 @@ EACH = (
 # 2^-16 or less, at random: a deviation of at most 2^-16 · 64 · 0.5 · (1 + 1.9), which is 0.0014.
 TOLERANCE = 2**-8
 # A hidden unit within an ulp of 0 is open or shut by chance, and its gradient with it. With this
-# seed none of them comes nearer to 0 than 8 ulps on any study, for any of these numbers of sites.
-SEED = 23
+# seed none of them comes nearer to 0 than 6 ulps on any study, for any of these numbers of sites.
+SEED = 53
 
 
 @pytest.fixture(scope="session")
