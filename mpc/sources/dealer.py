@@ -13,7 +13,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from mpc.correlated.items import Item, described, read_item
+from mpc.correlated.descriptions import described, read_item
+from mpc.correlated.items import Item
 from mpc.correlated.seeded import Maker, SeededSource
 from mpc.errors import OutOfStep, PeerError, UsageError
 from mpc.party import Buffer, Party

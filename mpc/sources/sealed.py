@@ -23,7 +23,8 @@ from typing import BinaryIO
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from mpc.correlated.items import Item, described
+from mpc.correlated.descriptions import described
+from mpc.correlated.items import Item
 from mpc.correlated.seeded import Maker
 from mpc.errors import UsageError
 from mpc.prg import derive, fresh_seed

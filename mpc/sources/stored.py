@@ -21,7 +21,8 @@ from typing import BinaryIO, ClassVar
 import numpy as np
 from cryptography.exceptions import InvalidTag
 
-from mpc.correlated.items import Field, Item, described
+from mpc.correlated.descriptions import described
+from mpc.correlated.items import Field, Item
 from mpc.correlated.seeded import SeededSource
 from mpc.errors import OutOfStep, PeerError, PreprocessingSpent, UsageError
 from mpc.party import Party

@@ -18,9 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernels.ring import multiply
+from mpc.correlated.descriptions import KINDS, LARGEST, described, read_item
 from mpc.correlated.items import (
-    KINDS,
-    LARGEST,
     Addend,
     Carries,
     Choice,
@@ -30,8 +29,6 @@ from mpc.correlated.items import (
     Mask,
     Masked,
     Triple,
-    described,
-    read_item,
 )
 from mpc.correlated.seeded import Maker
 from mpc.errors import OutOfStep, PeerError, PeerLost, PreprocessingSpent, UsageError
@@ -591,7 +588,9 @@ def test_a_file_that_was_not_finished_is_none(tmp_path):
 
 def test_a_key_file_is_refused_unless_it_is_a_key_of_its_owner_alone(tmp_path):
     path = tmp_path / "items.key"
-    with pytest.raises(UsageError, match="could not be read .No such file or directory.: it comes"):
+    with pytest.raises(
+        UsageError, match=r"could not be read \(No such file or directory\): it comes"
+    ):
         read_key(path)
     path.write_bytes(bytes(range(32)))
     path.chmod(0o640)
