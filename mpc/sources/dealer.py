@@ -107,7 +107,7 @@ def serve(link: Party, seeds: Sequence[bytes]) -> int:
             made = maker.corrections(number, read_item(request.tobytes()))
         except UsageError as error:  # the peer's fault, not this dealer's
             raise PeerError(f"item {number}: {error}") from None
-        except (ValueError, MemoryError):
-            raise PeerError(f"item {number} cannot be made: it is too large, or no item") from None
+        except MemoryError:
+            raise PeerError(f"item {number} is too large to be made here") from None
         link.exchange({last: made}, {})
         served += 1
