@@ -20,7 +20,7 @@ from mpc.correlated.items import Item
 from mpc.correlated.seeded import Maker, Source
 from mpc.party import Party
 from mpc.prg import fresh_seed
-from mpc.sources import CountedSource, StoredSource, deal
+from mpc.sources import ListingSource, StoredSource, deal
 from mpc.transport.silent import SilentTransport
 from protocols.nn import Session
 
@@ -38,7 +38,7 @@ class Asked:
 def asked(party: Party, case: Case, *, width: int, batch: int, steps: int) -> Asked:
     """What a case asks for in so many steps, found by running it without peers."""
     alone = Party(SilentTransport(party.rank, party.size))
-    source = CountedSource(alone)
+    source = ListingSource(alone)
     session = Session(alone, protocol="additive", width=width, source=source)
     step, start = case.prepare(session, batch), 0
     for _ in range(steps):

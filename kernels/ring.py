@@ -51,7 +51,8 @@ def _summed_cross(out: Array, x0: Array, x1: Array, y0: Array, y1: Array) -> Non
 summed_products = Bilinear("sum of products", _summed_shape, _summed_add, _summed_cross)
 
 
-def _require_fraction(fraction: int) -> None:
+def require_fraction(fraction: int) -> None:
+    """Raise ValueError unless a truncation can drop so many bits."""
     if not 1 <= fraction <= 62:
         raise ValueError(f"a truncation drops 1 to 62 bits, not {fraction}")
 
@@ -78,7 +79,7 @@ def truncation_private(c: Array, rho: Array, mu: Array, fraction: int) -> Array:
 
 
 def _truncate(kernel: _native.Truncation, c: Array, rho: Array, mu: Array, fraction: int) -> Array:
-    _require_fraction(fraction)
+    require_fraction(fraction)
     require_shape("rho", rho, c.shape)
     require_shape("mu", mu, c.shape)
     out = np.empty(c.shape, WORD)

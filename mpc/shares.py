@@ -72,38 +72,10 @@ class Rep3:
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Summand:
-    """Party i's term of x = z_0 + z_1 + …, one a party: a product before it is shared again.
-
-    It is this party's alone, and masked by nothing: it may not be sent as it is.
-    """
+class Term:
+    """Party i's term of a sum of as many terms as there are parties."""
 
     own: Array
-
-    def __repr__(self) -> str:
-        """Kind and shape; never a term."""
-        return f"{type(self).__name__}(shape={self.shape})"
-
-    @property
-    def shape(self) -> Shape:
-        """Shape of the array."""
-        return self.own.shape
-
-    def map(self, f: LocalMap, *others: Summand) -> Summand:
-        """Apply f, linear in all its arguments together; no message is sent."""
-        return Summand(np.asarray(f(self.own, *(o.own for o in others))))
-
-
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Additive:
-    """Party i's term of x = x_0 + x_1 + … (or x_0 ^ x_1 ^ …), one a party."""
-
-    own: Array
-
-    @property
-    def terms(self) -> tuple[Array, ...]:
-        """What the share is made of, in the order of its constructor."""
-        return (self.own,)
 
     def __repr__(self) -> str:
         """Kind and shape; never a term."""
@@ -117,6 +89,26 @@ class Additive:
     def map(self, f: LocalMap, *others: Self) -> Self:
         """Apply f, linear in all its arguments together; no message is sent."""
         return type(self)(np.asarray(f(self.own, *(o.own for o in others))))
+
+
+class Summand(Term):
+    """Party i's term of x = z_0 + z_1 + …: a product before it is shared again.
+
+    It is this party's alone, and masked by nothing: it may not be sent as it is.
+    """
+
+    __slots__ = ()
+
+
+class Additive(Term):
+    """Party i's term of x = x_0 + x_1 + … (or x_0 ^ x_1 ^ …)."""
+
+    __slots__ = ()
+
+    @property
+    def terms(self) -> tuple[Array, ...]:
+        """What the share is made of, in the order of its constructor."""
+        return (self.own,)
 
 
 Share = TypeVar("Share", Plain, Rep3, Additive)

@@ -5,22 +5,22 @@
 - `dealer`: a rank of its own, which answers while the parties compute
 - `stored`: files made ahead, one a party; `sealed` makes them
 - `nothing`: nobody, where nothing is needed
-- `counted`: nobody; counts what would be needed, for a plan
+- `listing`: nobody; lists what would be needed, for a plan
 """
 
-from mpc.sources.counted import CountedSource
 from mpc.sources.dealer import DealerSource, serve
 from mpc.sources.first_party import FirstPartySource
 from mpc.sources.insecure import InsecureSource
+from mpc.sources.listing import ListingSource
 from mpc.sources.nothing import NoSource
 from mpc.sources.sealed import deal
 from mpc.sources.stored import StoredSource
 
 __all__ = [
-    "CountedSource",
     "DealerSource",
     "FirstPartySource",
     "InsecureSource",
+    "ListingSource",
     "NoSource",
     "StoredSource",
     "deal",

@@ -57,7 +57,7 @@ class StoredSource(SeededSource):
         self._path = path
         self._open: BinaryIO | None = None
         self.corrections_bytes = 0  # that were read
-        self.skipped = 0  # items that were passed over, beside those used up at the start
+        self.skipped = 0  # items that were passed over: foreseen, and not needed
         refusal: UsageError | None = None
         identity, used, seed = bytes(16), 0, bytes(SEED_BYTES)
         try:

@@ -11,7 +11,6 @@ from kernels import ring
 from kernels.bilinear import Bilinear
 from mpc.correlated.items import Masked, Triple
 from mpc.correlated.seeded import Source, new_masks
-from mpc.errors import UsageError
 from mpc.party import Party
 from mpc.ring import BITS, WORD, Array
 from mpc.shares import Additive, Summand
@@ -19,13 +18,6 @@ from protocols.additive.factors import Factor, Factors, same_place
 from protocols.additive.sharing import Sharing
 
 OFFSET = WORD(1 << 62)  # makes |z| < 2^62 non-negative before it is masked
-TOP = WORD(63)
-
-
-def require_fraction(fraction: int) -> None:
-    """Refuse what no truncation can drop, before anything is used up."""
-    if not 1 <= fraction <= 62:
-        raise UsageError(f"a truncation drops 1 to 62 bits, not {fraction}")
 
 
 class Products(Sharing):
@@ -103,7 +95,7 @@ class Products(Sharing):
         Cost: 1 round; each party sends each peer one element for each value. Dealt: r, its high
         bits and its top bit. Safe: r is uniform to all other parties together, and used once.
         """
-        require_fraction(fraction)
+        ring.require_fraction(fraction)  # before anything is used up
         taken = [self.source.take(Masked(x.own.size, fraction=fraction)) for x in shares]
         masked = [
             self._masked(x.own, dealt.masks[0]) for x, dealt in zip(shares, taken, strict=True)

@@ -19,7 +19,7 @@ from mpc.correlated.seeded import Dealt
 from mpc.ring import BITS, WORD, Array
 from mpc.shares import Additive, Bits, Summand
 from protocols.additive.choices import Choices
-from protocols.additive.products import OFFSET, require_fraction
+from protocols.additive.products import OFFSET
 
 CHUNK = 1 << 20  # elements compared at once: what masks and bit planes come to stays bounded
 
@@ -85,7 +85,7 @@ class Signs(Choices):
         Cost: 4 rounds, and for each value 8 bytes and 35 bits to each peer at width 64; 8 bytes and
         26 bits at width 32 and 16 bits of fraction. Safe: as `truncate` and `positive_part`.
         """
-        require_fraction(fraction)
+        ring.require_fraction(fraction)  # before anything is used up
         low = min(self.width + fraction, BITS) - 1
 
         def part(own: Array) -> list[Array]:

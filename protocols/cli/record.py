@@ -135,8 +135,8 @@ def dealt(source: Source | None) -> dict[str, Any] | None:
     """Where correlated randomness came from, who is trusted for it, how much was used up.
 
     `served` is how many items of each kind; `corrections_bytes` what came with them, at the last
-    party alone; `skipped` how many more are used up, which a run that
-    stopped, or another number of studies, left of a file; `left` how many the file has still.
+    party alone; `skipped` how many were passed over, which the plan foresaw and the run did not
+    need; `left` how many the file has still.
     """
     if source is None:
         return None
@@ -147,7 +147,7 @@ def dealt(source: Source | None) -> dict[str, Any] | None:
     if isinstance(source, DealerSource | StoredSource):
         found["corrections_bytes"] = source.corrections_bytes
     if isinstance(source, StoredSource):
-        found |= {"skipped": source.begun + source.skipped, "left": source.left}
+        found |= {"skipped": source.skipped, "left": source.left}
     return found
 
 

@@ -16,6 +16,7 @@ from mpc.errors import UsageError
 from mpc.launch import run_parties
 from mpc.meter import Count, Meter
 from mpc.party import Party
+from mpc.sources import ListingSource
 from mpc.transport.local import LocalHub
 from protocols.cli import main
 from protocols.cli.console import Console
@@ -31,7 +32,6 @@ from protocols.cli.plan.expand import expanded
 from protocols.cli.plan.predict import Seconds, predicted
 from protocols.cli.plan.rates import Network, told
 from protocols.cli.plan.repeats import Tape, times_used, totals
-from protocols.cli.plan.source import ListingSource
 from protocols.cli.start import Run
 from protocols.cli.train import train
 from protocols.nn import Session

@@ -21,6 +21,7 @@ from rich.progress import TaskID
 from mpc.correlated.items import Item
 from mpc.errors import PeerError
 from mpc.party import Party
+from mpc.sources import ListingSource
 from mpc.transport.local import LocalHub
 from mpc.transport.silent import SilentTransport
 from protocols.cli.console import Bar, Console
@@ -31,7 +32,6 @@ from protocols.cli.plan.desk import EmptyDesk
 from protocols.cli.plan.repeats import Part, Tape
 from protocols.cli.plan.session import DrySession
 from protocols.cli.plan.silence import Rehearsal
-from protocols.cli.plan.source import ListingSource
 from protocols.cli.start import Run, together
 from protocols.cli.train import train
 

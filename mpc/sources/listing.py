@@ -18,7 +18,7 @@ class ListingSource(SeededSource):
     """Masks of a seed of its own, and zeros for what a dealer would have sent.
 
     The work is that of a real party, so a dry run can be timed. It serves a party without peers
-    alone, as `CountedSource` does.
+    alone, since zeros would protect nobody.
 
     Args:
         party: one whose transport is silent.
