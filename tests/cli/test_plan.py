@@ -376,16 +376,19 @@ def test_items_are_listed_where_nothing_is_sent():
 def test_time_is_computing_and_waiting_and_sending():
     here = Network(round_s=1e-3, bytes_per_s=1e6, cores=2, apart=False)
     counts = [{"a": Count(10, 0, {1: size}, {})} for size in (1000, 3000, 2000)]
-    (seconds,) = predicted(here, {"a": 4.0}, counts, None, None).values()
+    ranks = [{"a": 3.0}, {"a": 5.0}, {"a": 4.0}]
+    (seconds,) = predicted(here, ranks, counts, None, None).values()
     assert seconds == Seconds(compute=6.0, rounds=0.01, wire=0.003)
+    (uneven,) = predicted(here, [{"a": 7.0}, {"a": 1.0}, {"a": 1.0}], counts, None, None).values()
+    assert uneven.compute == 7.0  # the others wait for it
     apart = dataclasses.replace(here, apart=True)
-    (seconds,) = predicted(apart, {"a": 4.0}, counts, None, None).values()
+    (seconds,) = predicted(apart, [{"a": 4.0}], counts, None, None).values()
     assert seconds.compute == 4.0
-    dealt = Dealing({"triple": (5, 2_000_000)}, {"a": 2_000_000}, seconds=7.0)
-    (asked,) = predicted(here, {"a": 4.0}, counts, dealt, "dealer").values()
-    assert asked.dealer == pytest.approx(7 + 5 * 1e-3 + 2)
-    (ahead,) = predicted(here, {"a": 4.0}, counts, dealt, "file").values()
-    assert ahead.dealer == 0 and ahead.total == pytest.approx(6.013)
+    dealt = Dealing({"triple": (5, 2_000_000)}, {"a": 2_000_000}, seconds=7.0, opening_s=1e-6)
+    (asked,) = predicted(here, ranks, counts, dealt, "dealer").values()
+    assert asked.items == pytest.approx(7 + 5 * 1e-3 + 2)
+    (ahead,) = predicted(here, ranks, counts, dealt, "file").values()
+    assert ahead.items == pytest.approx(2) and ahead.total == pytest.approx(8.013)
 
 
 def test_a_network_is_told_in_usual_units():
@@ -406,7 +409,7 @@ def test_a_network_is_told_in_usual_units():
 def test_the_fastest_is_recommended_with_what_makes_it_so():
     def one(protocol: str, source: str | None, seconds: Seconds) -> Estimate:
         layers = {"all": Layer(10, (1, 1, 1), 0, seconds)}
-        dealt = Dealing({"triple": (1, 5_000_000)}, {}, 1.0) if source else None
+        dealt = Dealing({"triple": (1, 5_000_000)}, {}, 1.0, 0.0) if source else None
         about = PROTOCOLS[protocol].assumptions
         return Estimate(protocol, source, about, None, [], layers, dealt, 0, 1)
 

@@ -8,7 +8,12 @@ from dataclasses import dataclass
 from protocols.cli.plan.estimate import Estimate
 from protocols.cli.plan.predict import Seconds
 
-PARTS = {"compute": "computes", "rounds": "waits for rounds", "wire": "sends", "dealer": "deals"}
+PARTS = {
+    "compute": "computes",
+    "rounds": "waits for rounds",
+    "wire": "sends",
+    "items": "waits for items",
+}
 _CORRUPT = {"1": "one site", "all but 1": "all sites but one"}
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from mpc.correlated.items import Item
 from mpc.correlated.seeded import Maker
 from mpc.prg import fresh_seed
+from protocols.cli.plan.opening import opening_seconds
 from protocols.cli.plan.repeats import Part, times_used, unnamed
 
 LATER = 1 << 62  # a number of an item that may name any mask
@@ -23,11 +24,13 @@ class Dealing:
         kinds: of each kind how many items, and the bytes of their corrections.
         places: bytes of corrections, by metered path.
         seconds: that a dealer computes on this machine.
+        opening_s: seconds of a byte, for the last party to read and open it from a file.
     """
 
     kinds: Mapping[str, tuple[int, int]]
     places: Mapping[str, int]
     seconds: float
+    opening_s: float
 
     @property
     def items(self) -> int:
@@ -58,7 +61,8 @@ def dealing(
         one[unnamed(item)] = item
     maker = Maker([fresh_seed() for _ in range(parties)])
     seconds = sum(times * _seconds(maker, one[item]) for item, times in alike.items())
-    return Dealing({k: (n, sizes[k]) for k, n in sorted(counts.items())}, places, seconds)
+    kinds = {kind: (count, sizes[kind]) for kind, count in sorted(counts.items())}
+    return Dealing(kinds, places, seconds, opening_seconds())
 
 
 def _seconds(maker: Maker, item: Item) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -24,14 +24,14 @@ from protocols.cli.plan.silence import Replay
 
 @dataclass(frozen=True)
 class Measured:
-    """A rank's work.
+    """What ranks that ran dry side by side did.
 
     Args:
-        seconds: of computing, by metered path; the mean of the ranks that ran.
+        seconds: of computing, by metered path, of each.
         peak_bytes: the most memory that one of them had.
     """
 
-    seconds: dict[str, float]
+    seconds: Sequence[Mapping[str, float]]
     peak_bytes: int
 
 
@@ -63,9 +63,8 @@ def measure(
                 "a rank's dry run was ended from outside, most likely since this plan needs more "
                 "memory than this machine has"
             ) from None
-    paths = {path for each in ran for path in each.seconds}
-    seconds = {path: sum(each.seconds.get(path, 0.0) for each in ran) / count for path in paths}
-    return Measured(seconds, max(each.peak_bytes for each in ran))
+    seconds = [each for one in ran for each in one.seconds]
+    return Measured(seconds, max(one.peak_bytes for one in ran))
 
 
 def _here(
@@ -80,7 +79,7 @@ def _here(
     # cores (`predict`); of several threads one cannot tell which waited.
     part = min(1.0, worked / took) if threads == 1 else 1.0
     (costs,) = totals([dry.parts])
-    return Measured({path: part * c.seconds for path, c in costs.items()}, _peak())
+    return Measured([{path: part * c.seconds for path, c in costs.items()}], _peak())
 
 
 def _peak() -> int:

@@ -71,7 +71,7 @@ def _whole(title: str, estimates: Sequence[Estimate]) -> Table:
         "compute": [duration(e.seconds.compute) for e in estimates],
         "wait for rounds": [duration(e.seconds.rounds) for e in estimates],
         "send": [duration(e.seconds.wire) for e in estimates],
-        "wait for the dealer": [duration(e.seconds.dealer) for e in estimates],
+        "wait for items": [duration(e.seconds.items) for e in estimates],
         "time": [duration(e.seconds.total) for e in estimates],
     }
     for head, cells in rows.items():
