@@ -3,11 +3,13 @@
 The modules, each leaning only on those before it:
 
 - `array`: what counts as an array, and the checks before memory is touched
+- `machines`: which kernels work on which kind of array
 - `bilinear`: maps linear in each of two arguments, as values
 - `native`: threads and instruction sets of the compiled kernels
 - `bits`: bit planes, ANDs and carries on them
 - `ring`, `gemm`, `conv`: products, matrix products, convolutions and their gradients
 - `prg`: ChaCha20 streams
+- `cuda`: the same kernels on a GPU
 - `reference`: every kernel in plain NumPy, the definition
 """
 

@@ -1,7 +1,7 @@
 """What counts as an array here, and the checks that come before memory is touched.
 
-The array's type decides where a kernel runs. Today that is `numpy.ndarray`, on the CPU; a second
-kind of array is one more branch in `require`.
+The array's type decides where a kernel runs: `numpy.ndarray` on the CPU, and other kinds where
+`kernels.machines` was told of them.
 """
 
 from __future__ import annotations
@@ -17,13 +17,27 @@ Shape: TypeAlias = tuple[int, ...]
 RING_DTYPES = (np.dtype(np.uint64), np.dtype(np.uint32))
 UNSIGNED_DTYPES = tuple(np.dtype(t) for t in (np.uint8, np.uint16, np.uint32, np.uint64))
 WORD = np.dtype(np.uint64)
+KINDS: list[type] = [np.ndarray]  # of arrays that kernels take; see kernels.machines.make_known
 
 
 def require(*arrays: Array, dtypes: tuple[np.dtype[Any], ...] = (WORD,)) -> None:
-    """Raise TypeError unless all are NumPy arrays of one dtype, which is among `dtypes`."""
+    """Raise TypeError unless all are arrays of one kind and dtype, which is among `dtypes`.
+
+    Raises ValueError where they lie on different devices.
+    """
     for a in arrays:
-        if type(a) is not np.ndarray:
-            raise TypeError(f"kernels take numpy.ndarray, not {type(a).__name__}")
+        if type(a) not in KINDS:
+            names = ", ".join(f"{kind.__module__}.{kind.__name__}" for kind in KINDS)
+            raise TypeError(f"kernels take {names}, not {type(a).__name__}")
+        if type(a) is not type(arrays[0]):
+            raise TypeError(
+                f"kernel operands must lie in one memory: {type(arrays[0]).__module__} and "
+                f"{type(a).__module__} arrays were given"
+            )
+        if a.device != arrays[0].device:
+            raise ValueError(
+                f"kernel operands must lie on one device, not {arrays[0].device} and {a.device}"
+            )
         if a.dtype not in dtypes or a.dtype != arrays[0].dtype:
             raise TypeError(
                 f"kernel operands must share one dtype among {', '.join(map(str, dtypes))}, "
@@ -39,5 +53,6 @@ def require_shape(what: str, a: Array, shape: Shape) -> None:
 
 def require_target(out: Array) -> None:
     """Raise ValueError unless `out` can be written in place: C-contiguous and not read-only."""
-    if not (out.flags.c_contiguous and out.flags.writeable):
+    # CuPy has no arrays that cannot be written to, and no such flag.
+    if not (out.flags.c_contiguous and getattr(out.flags, "writeable", True)):
         raise ValueError("the array written to must be C-contiguous and writeable")

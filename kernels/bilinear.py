@@ -11,9 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias, cast
 
-import numpy as np
-
 from kernels.array import RING_DTYPES, Array, Shape, require, require_shape, require_target
+from kernels.machines import xp_of
 
 ShapeMap: TypeAlias = Callable[[Shape, Shape], Shape]
 AddTo: TypeAlias = Callable[[Array, Array, Array], None]
@@ -51,9 +50,9 @@ class Bilinear:
         Raises ValueError for shapes that do not fit, TypeError for other dtypes.
         """
         require(x, y, dtypes=RING_DTYPES)
-        out = np.zeros(self.shape(x.shape, y.shape), x.dtype)
+        out = xp_of(x).zeros(self.shape(x.shape, y.shape), x.dtype)
         self.add_to(out, x, y)
-        return out
+        return cast("Array", out)
 
     def _cross_in_two_steps(self, out: Array, x0: Array, x1: Array, y0: Array, y1: Array) -> None:
         self.add_to(out, x0, y0 + y1)

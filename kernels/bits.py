@@ -6,10 +6,8 @@ bits are zero.
 
 from __future__ import annotations
 
-import numpy as np
-
-from kernels import _native
 from kernels.array import WORD, Array, Shape, require, require_shape, require_target
+from kernels.machines import machine_of, xp_of
 
 
 def words(n: int) -> int:
@@ -26,8 +24,9 @@ def to_planes(x: Array, k: int, first: int = 0) -> Array:
     require(x)
     if k < 0 or first < 0 or first + k > 64:
         raise ValueError(f"a word has no bits {first} to {first + k - 1}")
-    planes = np.empty((k, words(x.size)), WORD)
-    _native.to_planes(planes, np.ascontiguousarray(x).reshape(-1), first)
+    xp = xp_of(x)
+    planes: Array = xp.empty((k, words(x.size)), WORD)
+    machine_of(x).to_planes(planes, xp.ascontiguousarray(x).reshape(-1), first)
     return planes
 
 
@@ -39,8 +38,9 @@ def from_planes(planes: Array, n: int) -> Array:
     require(planes)
     if planes.ndim != 2 or planes.shape[0] > 64 or n < 0 or planes.shape[1] != words(n):
         raise ValueError(f"planes of {n} elements are [at most 64, {words(n)}], not {planes.shape}")
-    x = np.empty(n, WORD)
-    _native.from_planes(x, np.ascontiguousarray(planes))
+    xp = xp_of(planes)
+    x: Array = xp.empty(n, WORD)
+    machine_of(planes).from_planes(x, xp.ascontiguousarray(planes))
     return x
 
 
@@ -53,7 +53,7 @@ def conj_to(out: Array, a0: Array, a1: Array, b0: Array, b1: Array) -> None:
     require_target(out)
     for name, a in (("a0", a0), ("a1", a1), ("b0", b0), ("b1", b1)):
         require_shape(name, a, out.shape)
-    _native.conj_to(out, *map(np.ascontiguousarray, (a0, a1, b0, b1)))
+    machine_of(out).conj_to(out, *map(xp_of(out).ascontiguousarray, (a0, a1, b0, b1)))
 
 
 def carry_step(g0: Array, g1: Array, p0: Array, p1: Array, g_out: Array, p_out: Array) -> None:
@@ -76,7 +76,8 @@ def carry_step(g0: Array, g1: Array, p0: Array, p1: Array, g_out: Array, p_out: 
     require_shape("p_out", p_out, (max(h - 1, 0), width))
     require_target(g_out)
     require_target(p_out)
-    _native.carry_step(g_out, p_out, *map(np.ascontiguousarray, (g0, g1, p0, p1)))
+    terms = map(xp_of(g_out).ascontiguousarray, (g0, g1, p0, p1))
+    machine_of(g_out).carry_step(g_out, p_out, *terms)
 
 
 BLOCK = 4  # bits of a carry block
@@ -102,7 +103,8 @@ def block_products(out: Array, top: Array, x: Array, bits: int) -> None:
     require(out, top, x)
     _require_target("out", out, (product_words(bits, x.size),))
     _require_target("top", top, (1, words(x.size)))
-    _native.block_products(out, top, np.ascontiguousarray(x).reshape(-1), bits)
+    flat = xp_of(x).ascontiguousarray(x).reshape(-1)
+    machine_of(out).block_products(out, top, flat, bits)
 
 
 def block_carries(
@@ -123,8 +125,9 @@ def block_carries(
     _require_target("g", g, (blocks, width))
     _require_target("p", p, (blocks - 1, width))
     _require_target("top", top, (1, width))
-    flat = np.ascontiguousarray(x).reshape(-1)
-    _native.block_carries(g, p, top, np.ascontiguousarray(shared), flat, bits, whole)
+    line = xp_of(x).ascontiguousarray
+    flat = line(x).reshape(-1)
+    machine_of(g).block_carries(g, p, top, line(shared), flat, bits, whole)
 
 
 def _require_carry(bits: int) -> None:

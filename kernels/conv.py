@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
-from kernels import _native
 from kernels.array import Array, Shape
 from kernels.bilinear import Bilinear, ShapeMap, compiled
+from kernels.machines import machine_of
 
 _FORWARD, _INPUT_GRAD, _WEIGHT_GRAD = range(3)  # Kind, in src/view.h
 
@@ -95,10 +95,10 @@ def _bilinear(kind: int, name: str, geometry: Geometry, shape: ShapeMap) -> Bili
     walk = (kind, geometry.stride, geometry.padding, geometry.dilation, geometry.groups)
 
     def add(out: Array, x: Array, y: Array) -> None:
-        _native.conv_add(*walk, out, x, y)
+        machine_of(out).conv_add(*walk, out, x, y)
 
     def cross(out: Array, x0: Array, x1: Array, y0: Array, y1: Array) -> None:
-        _native.conv_cross(*walk, out, x0, x1, y0, y1)
+        machine_of(out).conv_cross(*walk, out, x0, x1, y0, y1)
 
     return compiled(name, shape, add, cross)
 

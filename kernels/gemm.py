@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from kernels import _native
 from kernels.array import Array, Shape
 from kernels.bilinear import compiled
+from kernels.machines import machine_of, xp_of
 
 
 def _shape(x: Shape, y: Shape) -> Shape:
@@ -22,17 +22,20 @@ def _shape(x: Shape, y: Shape) -> Shape:
 
 
 def _spread(a: Array, batch: Shape) -> Array:
-    return a if a.shape[:-2] == batch else np.broadcast_to(a, (*batch, *a.shape[-2:]))
+    if a.shape[:-2] == batch:
+        return a
+    spread: Array = xp_of(a).broadcast_to(a, (*batch, *a.shape[-2:]))
+    return spread
 
 
 def _add(out: Array, x: Array, y: Array) -> None:
     batch = out.shape[:-2]
-    _native.matmul_add(out, _spread(x, batch), _spread(y, batch))
+    machine_of(out).matmul_add(out, _spread(x, batch), _spread(y, batch))
 
 
 def _cross(out: Array, x0: Array, x1: Array, y0: Array, y1: Array) -> None:
     batch = out.shape[:-2]
-    _native.matmul_cross(out, *(_spread(a, batch) for a in (x0, x1, y0, y1)))
+    machine_of(out).matmul_cross(out, *(_spread(a, batch) for a in (x0, x1, y0, y1)))
 
 
 matmul = compiled("matmul", _shape, _add, _cross)

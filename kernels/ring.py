@@ -5,12 +5,17 @@ Each function here is one pass over memory; what it computes is written out in `
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import numpy as np
 
-from kernels import _native
 from kernels.array import UNSIGNED_DTYPES, WORD, Array, Shape, require, require_shape
 from kernels.bilinear import Bilinear, compiled
 from kernels.bits import words
+from kernels.machines import machine_of, xp_of
+
+_Truncation: TypeAlias = Callable[[Array, int, Array, Array, Array], None]
 
 
 def _product_shape(x: Shape, y: Shape) -> Shape:
@@ -21,11 +26,13 @@ def _product_shape(x: Shape, y: Shape) -> Shape:
 
 
 def _multiply_add(out: Array, x: Array, y: Array) -> None:
-    _native.multiply_add(out, np.broadcast_to(x, out.shape), np.broadcast_to(y, out.shape))
+    spread = xp_of(out).broadcast_to
+    machine_of(out).multiply_add(out, spread(x, out.shape), spread(y, out.shape))
 
 
 def _multiply_cross(out: Array, x0: Array, x1: Array, y0: Array, y1: Array) -> None:
-    _native.multiply_cross(out, *(np.broadcast_to(a, out.shape) for a in (x0, x1, y0, y1)))
+    spread = xp_of(out).broadcast_to
+    machine_of(out).multiply_cross(out, *(spread(a, out.shape) for a in (x0, x1, y0, y1)))
 
 
 multiply = compiled("multiply", _product_shape, _multiply_add, _multiply_cross)
@@ -64,7 +71,7 @@ def truncation_public(c: Array, rho: Array, mu: Array, fraction: int) -> Array:
     Raises TypeError for other dtypes, ValueError for other shapes or a fraction outside 1..62.
     """
     require(c, rho, mu)
-    return _truncate(_native.truncation_public, c, rho, mu, fraction)
+    return _truncate(machine_of(c).truncation_public, c, rho, mu, fraction)
 
 
 def truncation_private(c: Array, rho: Array, mu: Array, fraction: int) -> Array:
@@ -75,15 +82,16 @@ def truncation_private(c: Array, rho: Array, mu: Array, fraction: int) -> Array:
     """
     require(c, rho)
     require(mu, dtypes=UNSIGNED_DTYPES)
-    return _truncate(_native.truncation_private, c, rho, mu, fraction)
+    return _truncate(machine_of(c).truncation_private, c, rho, mu, fraction)
 
 
-def _truncate(kernel: _native.Truncation, c: Array, rho: Array, mu: Array, fraction: int) -> Array:
+def _truncate(kernel: _Truncation, c: Array, rho: Array, mu: Array, fraction: int) -> Array:
     require_fraction(fraction)
     require_shape("rho", rho, c.shape)
     require_shape("mu", mu, c.shape)
-    out = np.empty(c.shape, WORD)
-    kernel(out, fraction, *map(np.ascontiguousarray, (c, rho, mu)))
+    xp = xp_of(c)
+    out: Array = xp.empty(c.shape, WORD)
+    kernel(out, fraction, *map(xp.ascontiguousarray, (c, rho, mu)))
     return out
 
 
@@ -99,6 +107,7 @@ def select_term(c: Array, x: Array, x1: Array, beta: Array, w: Array) -> Array:
     require_shape("c", c, (words(x.size),))
     for name, a in (("x1", x1), ("beta", beta), ("w", w)):
         require_shape(name, a, x.shape)
-    out = np.empty(x.shape, WORD)
-    _native.select_term(out, *map(np.ascontiguousarray, (c, x, x1, beta, w)))
+    xp = xp_of(x)
+    out: Array = xp.empty(x.shape, WORD)
+    machine_of(x).select_term(out, *map(xp.ascontiguousarray, (c, x, x1, beta, w)))
     return out

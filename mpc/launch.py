@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import numpy as np
 
 from kernels import native
+from kernels.machines import HOST, Memory
 from mpc.errors import PeerError, PeerLost, UsageError
 from mpc.party import Party
 from mpc.sources.dealer import DealerSource, send_seeds, serve
@@ -44,12 +45,15 @@ def run_parties(
     *,
     seeds: Sequence[bytes] | None = None,
     deadline_s: float = 120.0,
+    memory: Memory = HOST,
 ) -> list[T]:
     """Run a program at `size` parties, each a thread of this process; returns results by rank.
 
     If a party raises, the others end too, and what it raised is raised here. A `PeerError`, which
     tells of another party's trouble, is raised only when nobody raised anything else, and a
     `PeerLost`, which may only echo it, last of all.
+
+    Shares are kept in `memory`.
 
     Raises:
         UsageError: no party, or another number of seeds than of parties.
@@ -64,7 +68,10 @@ def run_parties(
 
     def run(rank: int) -> None:
         party = Party(
-            hub.transport(rank), seed=seeds[rank] if seeds else None, deadline_s=deadline_s
+            hub.transport(rank),
+            seed=seeds[rank] if seeds else None,
+            deadline_s=deadline_s,
+            memory=memory,
         )
         try:
             results[rank] = program(party)

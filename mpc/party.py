@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kernels.machines import HOST, Memory, memory_of, on_host
 from mpc.errors import OutOfStep, PeerError, UsageError
 from mpc.meter import Meter
 from mpc.prg import Stream, derive, fresh_seed
@@ -17,6 +18,7 @@ from mpc.transport.base import Transport, readable
 
 _NAME_BYTES = 64
 _RING: np.dtype[np.generic] = np.dtype(WORD)
+_SHARES = tuple(map(np.dtype, (np.uint16, np.uint32, np.uint64)))  # what else is sent is public
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Party:
             comes from the operating system. Tests that compare transcripts pass one.
         deadline_s: how long to wait for a peer in one round.
         name: what people call this party; peers learn it and use it in their errors.
+        memory: where it keeps its shares: on the host, or on a card.
     """
 
     def __init__(
@@ -50,9 +53,11 @@ class Party:
         seed: bytes | None = None,
         deadline_s: float = 120.0,
         name: str | None = None,
+        memory: Memory = HOST,
     ) -> None:
         """Take the wires; nothing is sent yet."""
-        self.transport = transport
+        self.transport, self.memory = transport, memory
+        self.xp = memory.xp  # makes arrays where this party keeps its shares
         self.rank, self.size = transport.rank, transport.size
         self.others = [r for r in range(self.size) if r != self.rank]  # ranks of the peers
         self.deadline_s = deadline_s
@@ -74,7 +79,7 @@ class Party:
 
     def stream(self, domain: str) -> Stream:
         """A stream that only this party knows."""
-        return Stream(self.seed(domain), domain)
+        return Stream(self.seed(domain), domain, self.memory)
 
     def exchange(
         self,
@@ -84,7 +89,9 @@ class Party:
         """One round: send arrays to peers, receive what they send.
 
         Every party takes part in every round. What is expected is told by a `Buffer`, or by an
-        array of the same shape and type. Cost: 1 round and the bytes of the arrays; metered here.
+        array of the same shape and type. What comes is where that array is; for a buffer, ring
+        elements are where this party keeps its shares, and bytes and numbers on the host.
+        Cost: 1 round and the bytes of the arrays; metered here.
 
         Raises:
             PeerError: a peer is lost or out of step. The party is closed from then on.
@@ -106,7 +113,15 @@ class Party:
             {p: sum(a.nbytes for a in arrays) for p, arrays in outgoing.items()},
             {p: sum(a.nbytes for a in arrays) for p, arrays in incoming.items()},
         )
-        return incoming
+        return {
+            p: [self._placed(a, b) for a, b in zip(incoming[p], bs, strict=True)]
+            for p, bs in expect.items()
+        }
+
+    def _placed(self, heard: Array, told: Buffer | Array) -> Array:
+        if isinstance(told, Buffer):
+            return self.memory.put(heard) if told.dtype in _SHARES else heard
+        return memory_of(told).put(heard)
 
     def rotate(self, *arrays: Array) -> list[Array]:
         """Send arrays to the party before, receive the same from the party after. 1 round."""
@@ -185,4 +200,4 @@ class Party:
 def _sendable(array: Array) -> Array:
     if array.dtype.hasobject:
         raise UsageError("an array of Python objects cannot be sent")
-    return np.ascontiguousarray(array)
+    return np.ascontiguousarray(on_host(array))

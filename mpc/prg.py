@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from kernels import prg
+from kernels.machines import HOST, Memory
 from mpc.errors import OutOfStep, UsageError
 from mpc.ring import WORD, Array, Shape
 
@@ -40,11 +41,12 @@ class Stream:
     Args:
         seed: 32 bytes, known to exactly the parties that may know the words.
         domain: what the words are for.
+        memory: where the words are drawn; they are the same in any.
     """
 
-    def __init__(self, seed: bytes, domain: str) -> None:
+    def __init__(self, seed: bytes, domain: str, memory: Memory = HOST) -> None:
         """Derive the key; the counter starts at zero."""
-        self.key = derive(seed, domain)
+        self.key, self._memory = derive(seed, domain), memory
         self._draws = 0
 
     def take(self) -> bytes:
@@ -55,10 +57,10 @@ class Stream:
 
     def random(self, shape: Shape) -> Array:
         """Uniform ring elements of a shape."""
-        return prg.random(shape, self.key, self.take())
+        return prg.random(shape, self.key, self.take(), self._memory)
 
     def integers(self, below: int, n: int) -> Array:
-        """n uniform integers in [0, below), by rejection, so without bias.
+        """n uniform integers in [0, below), on the host, by rejection, so without bias.
 
         Raises:
             UsageError: `below` is not between 1 and 2^64.
@@ -68,7 +70,7 @@ class Stream:
         limit = (2**64 // below) * below
         kept = np.empty(0, WORD)
         while kept.size < n:
-            words = self.random((n,))
+            words = prg.random((n,), self.key, self.take())
             kept = np.concatenate([kept, words[words <= WORD(limit - 1)]])
         return kept[:n] if below == 2**64 else kept[:n] % WORD(below)
 

@@ -10,8 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Self, TypeVar
 
-import numpy as np
-
+from kernels.machines import as_array
 from mpc.ring import Array, Shape
 
 LocalMap = Callable[..., Array]
@@ -39,7 +38,7 @@ class Plain:
 
     def map(self, f: LocalMap, *others: Self) -> Self:
         """Apply f, linear in all its arguments together."""
-        return type(self)(np.asarray(f(self.value, *(o.value for o in others))))
+        return type(self)(as_array(f(self.value, *(o.value for o in others))))
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -66,8 +65,8 @@ class Rep3:
     def map(self, f: LocalMap, *others: Self) -> Self:
         """Apply f, linear in all its arguments together, to both terms; no message is sent."""
         return type(self)(
-            np.asarray(f(self.own, *(o.own for o in others))),
-            np.asarray(f(self.next, *(o.next for o in others))),
+            as_array(f(self.own, *(o.own for o in others))),
+            as_array(f(self.next, *(o.next for o in others))),
         )
 
 
@@ -88,7 +87,7 @@ class Term:
 
     def map(self, f: LocalMap, *others: Self) -> Self:
         """Apply f, linear in all its arguments together; no message is sent."""
-        return type(self)(np.asarray(f(self.own, *(o.own for o in others))))
+        return type(self)(as_array(f(self.own, *(o.own for o in others))))
 
 
 class Summand(Term):

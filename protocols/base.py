@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Generic
 
 from kernels.bilinear import Bilinear
 from kernels.gemm import matmul
+from kernels.machines import on_host
 from mpc.errors import NotOffered, UsageError
 from mpc.party import Party
 from mpc.ring import BITS, Array, Shape
@@ -151,7 +152,7 @@ class Protocol(ABC, Generic[Share]):
         if to is not None and self.party is not None and to not in range(self.party.size):
             raise UsageError(f"there is no party {to}: choose one of 0 to {self.party.size - 1}")
         self.openings += [Opening(what, share.shape, to, reason) for share in shares]
-        return self.reveal(*shares, to=to)
+        return [v if v is None else on_host(v) for v in self.reveal(*shares, to=to)]
 
     def local(self, f: LocalMap, x: Share, *others: Share) -> Share:
         """Apply f, linear in all its arguments together, to every term. No message."""

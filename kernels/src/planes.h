@@ -31,11 +31,11 @@ KERNEL carry_both_u64(u64* g_out, u64* p_out, const u64* g0, const u64* g1, cons
 
 // products[M - 1] for M = 1 .. 2^B - 1.
 template <int B, class L> DEVICE void products_of_subsets(L* products, const L* t) {
-#pragma GCC unroll 4
+    UNROLL(4)
     for (int k = 0; k < B; ++k) {
         const int bit = 1 << k;
         products[bit - 1] = t[k];
-#pragma GCC unroll 8
+        UNROLL(8)
         for (int m = 1; m < bit; ++m) products[(m | bit) - 1] = products[m - 1] & t[k];
     }
 }
@@ -45,11 +45,12 @@ template <int B, class L> DEVICE void carry_of_block(L* g, L* p, L* all, const L
     L c[1 << B], d[1 << B];
     c[0] = s[0] ^ s[0];
     d[0] = ~c[0];
-#pragma GCC unroll 4
+    UNROLL(4)
     for (int k = 0; k < B; ++k) {
         const int bit = 1 << k;
-#pragma GCC unroll 8
-        for (int m = 0; m < bit; ++m) {
+        UNROLL(8)
+        for (int m = 0; m < 1 << (B - 1); ++m) {     // to a constant, so that c and d lie in registers
+            if (m >= bit) continue;
             c[m | bit] = m ? c[m] : s[k];
             d[m | bit] = d[m];
             c[m] &= s[k];
@@ -57,7 +58,7 @@ template <int B, class L> DEVICE void carry_of_block(L* g, L* p, L* all, const L
         }
     }
     L carry = c[0] ^ c[0], through = carry;
-#pragma GCC unroll 16
+    UNROLL(16)
     for (int m = 1; m < 1 << B; ++m) {
         carry ^= shared[m - 1] & c[m];
         through ^= shared[m - 1] & d[m];

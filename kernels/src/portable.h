@@ -1,7 +1,9 @@
 // The few words that let one kernel text compile under g++ for the CPU and under NVRTC for the GPU.
 //
 // KERNEL declares an entry point, DEVICE a function it calls, EACH(i, n) the one loop over elements: a plain loop
-// here, a grid-stride loop there. On the CPU a caller hands a kernel its own range of the arrays.
+// here, a grid-stride loop there. On the CPU a caller hands a kernel its own range of the arrays. UNROLL(n) stands
+// before a loop of n turns. A third compiler is g++ with EMULATED, for tests: the threads of a GPU's block, one after
+// the other, on a CPU.
 #pragma once
 
 typedef unsigned char u8;
@@ -11,8 +13,21 @@ typedef unsigned long long u64;
 typedef long long i64;
 
 #ifdef __CUDACC__
+#define UNROLL(n) UNROLL_(unroll n)
+#else
+#define UNROLL(n) UNROLL_(GCC unroll n)
+#endif
+#define UNROLL_(words) _Pragma(#words)
+
+#if defined(__CUDACC__) || defined(EMULATED)
+#ifdef __CUDACC__
 #define DEVICE __device__ __forceinline__
 #define KERNEL extern "C" __global__ void
+#else
+#include <emulator.h>
+#define DEVICE static inline
+#define KERNEL extern "C" void
+#endif
 #define EACH(i, n)                                                                         \
     for (i64 i = blockIdx.x * (i64)blockDim.x + threadIdx.x; i < (n); i += (i64)gridDim.x * blockDim.x)
 #else

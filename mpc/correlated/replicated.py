@@ -7,6 +7,7 @@ Ohara, CCS 2016, section 2.)
 
 from __future__ import annotations
 
+from kernels.machines import HOST, Memory
 from mpc.prg import PairedStreams, Stream
 from mpc.ring import Array, Shape
 
@@ -19,12 +20,20 @@ class ReplicatedStreams:
         keys: k_rank and k_(rank + 1).
         public: a seed that all three made together.
         private: a stream that only this party knows.
+        memory: where words are drawn; public coins are on the host, as all that is public.
     """
 
-    def __init__(self, rank: int, keys: dict[int, bytes], public: bytes, private: Stream) -> None:
+    def __init__(
+        self,
+        rank: int,
+        keys: dict[int, bytes],
+        public: bytes,
+        private: Stream,
+        memory: Memory = HOST,
+    ) -> None:
         """Start the streams; each key is used in one object only."""
         self._ranks = (rank, (rank + 1) % 3)
-        self._common = {r: Stream(keys[r], "common") for r in self._ranks}
+        self._common = {r: Stream(keys[r], "common", memory) for r in self._ranks}
         self.zero = PairedStreams(*(Stream(keys[r], "zero") for r in self._ranks))
         self.private = private
         self.public = Stream(public, "public coins")

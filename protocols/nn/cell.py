@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from kernels.machines import xp_of
 from mpc.ring import Array
 
 Value = Any  # SecretArray, SecretBits, a public ndarray, or the winners of a max-pool
@@ -85,7 +86,7 @@ class Cell:
         places = self._derive(np.arange(math.prod(shape)).reshape(shape)).reshape(-1)
 
         def back(v: Array) -> Array:
-            out = np.empty(len(places), v.dtype)
+            out: Array = xp_of(v).empty(len(places), v.dtype)
             out[places] = v.reshape(-1)
             return out.reshape(shape)
 

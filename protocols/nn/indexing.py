@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kernels.machines import as_array, xp_of
 from mpc.errors import NotOffered
 from mpc.ring import Array
 from protocols.nn.cell import Value
@@ -37,7 +38,7 @@ def slice_backward(
     """Zero outside the range."""
 
     def back(v: Array) -> Array:
-        out = np.zeros(tuple(sizes), v.dtype)
+        out: Array = xp_of(v).zeros(tuple(sizes), v.dtype)
         out[_span(out, dim, start, end, step)] = v
         return out
 
@@ -47,7 +48,7 @@ def slice_backward(
 @implements("select.int")
 def select(x: Value, dim: int, index: int) -> Value:
     """One place along an axis."""
-    return move(lambda v: np.asarray(np.take(v, index, axis=dim)), x)
+    return move(lambda v: as_array(np.take(v, index, axis=dim)), x)
 
 
 @implements("select_backward")
@@ -55,7 +56,7 @@ def select_backward(grad: Value, sizes: Sequence[int], dim: int, index: int) -> 
     """Zero at the other places."""
 
     def back(v: Array) -> Array:
-        out = np.zeros(tuple(sizes), v.dtype)
+        out: Array = xp_of(v).zeros(tuple(sizes), v.dtype)
         out[_span(out, dim, index, index + 1 or None, 1)] = np.expand_dims(v, dim)
         return out
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from kernels.bilinear import Bilinear
 from kernels.conv import Geometry, conv, conv_input_grad, conv_weight_grad
 from kernels.gemm import matmul
+from kernels.machines import as_array
 from mpc.errors import NotOffered, UsageError
 from mpc.ring import Shape
 from protocols.functions import sqrt
@@ -69,7 +70,7 @@ def matrix_vector(x: Number, y: Number) -> Number:
 def dot(x: Number, y: Number) -> Number:
     """Inner product."""
     row, column = move(lambda v: v[None], x), move(lambda v: v[:, None], y)
-    return move(lambda v: np.asarray(v[0, 0]), product(row, column))
+    return move(lambda v: as_array(v[0, 0]), product(row, column))
 
 
 @implements("linalg_vector_norm")

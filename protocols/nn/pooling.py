@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from kernels.machines import as_array, xp_of
 from mpc.errors import NotOffered
 from mpc.ring import WORD, Array, Shape
 from mpc.shares import Share
@@ -59,19 +60,19 @@ class Windows:
         """[kernel positions, ..., windows]; positions in the padding hold `fill`."""
         lead = x.shape[: x.ndim - len(self.size)]
         if any(self.padding) or self._padded() != self.size:
-            full = np.full((*lead, *self._padded()), fill, x.dtype)
+            full = xp_of(x).full((*lead, *self._padded()), fill, x.dtype)
             full[self._inside()] = x
             x = full
         return np.stack([x[at] for at in self._offsets()])
 
     def scatter(self, grads: Array) -> Array:
         """The transpose of `gather` without padding: back to where it came from, added up."""
-        full = np.zeros(
+        full: Array = xp_of(grads).zeros(
             (*grads.shape[1 : grads.ndim - len(self.size)], *self._padded()), grads.dtype
         )
         for grad, at in zip(grads, self._offsets(), strict=True):
             full[at] += grad
-        return np.asarray(full[self._inside()])
+        return as_array(full[self._inside()])
 
     def _inside(self) -> tuple[Any, ...]:
         return (..., *(slice(p, p + n) for p, n in zip(self.padding, self.size, strict=True)))
@@ -252,7 +253,7 @@ class Bins:
         lead = grad.ndim - len(self.size)
         for axis in range(len(self.size)):
             moved = np.moveaxis(grad, lead + axis, 0)
-            full = np.zeros((self.size[axis], *moved.shape[1:]), grad.dtype)
+            full = xp_of(grad).zeros((self.size[axis], *moved.shape[1:]), grad.dtype)
             for row, at in zip(moved, self._ranges(axis), strict=True):
                 full[at] += row
             grad = np.moveaxis(full, 0, lead + axis)

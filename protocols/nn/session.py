@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from kernels.machines import HOST
 from mpc import __version__
 from mpc.correlated.seeded import Source
 from mpc.errors import NotOffered, PeerError, ShapeMismatch, UsageError
@@ -198,7 +199,9 @@ class Session:
 
     def array(self, terms: Sequence[Array], fraction: int = FRACTION) -> SecretArray[Any]:
         """A secret array from this party's terms of it, as `share.terms` gives them."""
-        return SecretArray(self.protocol, self.protocol.share_type(*terms), fraction)
+        memory = HOST if self.party is None else self.party.memory
+        mine = self.protocol.share_type(*map(memory.put, terms))
+        return SecretArray(self.protocol, mine, fraction)
 
     def replace(self, model: nn.Module, arrays: Mapping[str, SecretArray[Any]]) -> None:
         """Put secret arrays in the place of a model's floating-point tensors, by name."""

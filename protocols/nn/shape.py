@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from kernels.machines import xp_of
 from mpc.ring import Array, Shape
 from protocols.nn.cell import Value
 from protocols.nn.tensor import implements
@@ -35,7 +36,7 @@ def pulled_back(f: Callable[[Array], Array], shape: Shape, grad: Value) -> Value
     places = f(np.arange(math.prod(shape)).reshape(shape)).reshape(-1)
 
     def back(v: Array) -> Array:
-        out = np.zeros(math.prod(shape), v.dtype)
+        out: Array = xp_of(v).zeros(math.prod(shape), v.dtype)
         np.add.at(out, places, v.reshape(-1))
         return out.reshape(shape)
 

@@ -23,7 +23,7 @@ class Choices(Products):
     def conj(self, a: Bits[Rep3], b: Bits[Rep3]) -> Bits[Rep3]:
         """AND of bit planes. Cost: 1 round; one bit a party for each AND. Masked as `bilinear`."""
         x, y = a.planes, b.planes
-        term = self.streams.zero.xor_to(np.zeros(x.shape, WORD))
+        term = self.streams.zero.xor_to(self.party.xp.zeros(x.shape, WORD))
         planes_of.conj_to(term, x.own, x.next, y.own, y.next)
         (heard,) = self.party.rotate(term)
         return Bits(Rep3(term, heard), a.shape)

@@ -9,7 +9,6 @@ import numpy as np
 from mpc.correlated.replicated import ReplicatedStreams
 from mpc.errors import UsageError
 from mpc.party import Buffer, Party
-from mpc.prg import Stream
 
 
 def agree_on_keys(party: Party) -> ReplicatedStreams:
@@ -33,5 +32,5 @@ def agree_on_keys(party: Party) -> ReplicatedStreams:
     keys = {party.rank: key.tobytes(), after: heard[after][0].tobytes()}
     coins = {party.rank: coin, after: heard[after][1], before: heard[before][0]}
     public = hashlib.sha256(b"".join(coins[r].tobytes() for r in range(3))).digest()
-    private = Stream(party.seed("private words"), "private words")
-    return ReplicatedStreams(party.rank, keys, public, private)
+    private = party.stream("private words")
+    return ReplicatedStreams(party.rank, keys, public, private, party.memory)

@@ -35,7 +35,7 @@ class Products(Sharing):
         """
         made = []
         for x, y in pairs:
-            term = np.zeros(f.shape(x.shape, y.shape), WORD)
+            term = self.party.xp.zeros(f.shape(x.shape, y.shape), WORD)
             f.cross_to(term, x.own, x.next, y.own, y.next)
             made.append(Summand(term))
         return tuple(made)
@@ -46,7 +46,7 @@ class Products(Sharing):
         To any other single party the mask is uniform (it lacks one of the two keys): what comes out
         may be sent, once.
         """
-        return self.streams.zero.add_to(np.asarray(z.own, order="C"))
+        return self.streams.zero.add_to(self.party.xp.asarray(z.own, order="C"))
 
     def bilinear_truncate(
         self, f: Bilinear, *pairs: tuple[Rep3, Rep3], fraction: int

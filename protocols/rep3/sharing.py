@@ -53,7 +53,7 @@ class Sharing(BitProtocol[Rep3]):
         what it gets is uniform to it; the party before gets nothing.
         """
         role = (self.party.rank - owner) % 3
-        zeros = np.zeros(shape, WORD)
+        zeros = self.party.xp.zeros(shape, WORD)
         if role == 2:
             self.party.exchange({}, {})
             return Rep3(zeros, self.streams.common(owner, shape))
@@ -63,7 +63,7 @@ class Sharing(BitProtocol[Rep3]):
         if x is None or x.shape != shape:
             raise UsageError(f"the owner of an input of shape {shape} must hold it in that shape")
         first = self.streams.common(owner, shape)
-        masked = np.subtract(x, first, out=np.empty(shape, WORD))
+        masked = np.subtract(self.party.memory.put(x), first, out=self.party.xp.empty(shape, WORD))
         self.party.exchange({self._after: [masked]}, {})
         return Rep3(first, masked)
 
@@ -87,7 +87,8 @@ class Sharing(BitProtocol[Rep3]):
 
     def constant(self, x: Array) -> Rep3:
         """x0 is the value, x1 and x2 are zero. No message."""
-        zero = np.zeros_like(x)
+        x = self.party.memory.put(x)
+        zero = self.party.xp.zeros_like(x)
         return Rep3(x if self.party.rank == 0 else zero, x if self.party.rank == 2 else zero)
 
     def constant_bits(self, planes: Array, shape: Shape) -> Bits[Rep3]:

@@ -135,13 +135,13 @@ class Signs(Choices):
         if rank == after:
             heard = yield {}, {lone: [Buffer((words + width,))]}
             products, top = parts(heard[lone][0])
-            return products, Rep3(top, np.zeros((1, width), WORD))
+            return products, Rep3(top, self.party.xp.zeros((1, width), WORD))
         message = self.streams.common(lone, (words + width,))
         products, top = parts(message)
         mask = top.copy()
         if rank != lone:
             yield {}, {}
-            return products, Rep3(np.zeros((1, width), WORD), mask)
+            return products, Rep3(self.party.xp.zeros((1, width), WORD), mask)
         planes_of.block_products(products, top, cast("Array", t), low)
         yield {after: [message]}, {}
         return None, Rep3(mask, top.copy())
@@ -158,12 +158,12 @@ class Signs(Choices):
         rows, width, after = 2 * blocks - 1, planes_of.words(n), (lone + 1) % 3
         (products, above), term = spread, None
         if products is not None and s is not None:
-            is_after, term = self.party.rank == after, np.zeros((rows, width), WORD)
+            is_after, term = self.party.rank == after, self.party.xp.zeros((rows, width), WORD)
             carry, through = term[:blocks], term[blocks:]
             highest = above.next if is_after else above.own
             planes_of.block_carries(carry, through, highest, products, s, low, whole=is_after)
         shared = yield from self._resharing(after, term, (rows, width), bits=True)
-        lowest = np.zeros((1, width), WORD)  # the lowest block has no carry to pass on
+        lowest = self.party.xp.zeros((1, width), WORD)  # the lowest block has no carry to pass on
         g = shared.map(lambda v: v[:blocks])
         q = shared.map(lambda v: np.concatenate([lowest, v[blocks:]]))
         return g, q, above
@@ -172,11 +172,11 @@ class Signs(Choices):
         """This party's term of the sign, masked: the last level of the tree is left unshared."""
         while g.shape[0] > 2:
             g, q = yield from self._merging(g, q)
-        term = self.streams.zero.xor_to(np.zeros(top.shape, WORD))
+        term = self.streams.zero.xor_to(self.party.xp.zeros(top.shape, WORD))
         if g.shape[0] == 1:
             term ^= g.own
         else:
-            none = np.zeros((0, term.shape[1]), WORD)
+            none = self.party.xp.zeros((0, term.shape[1]), WORD)
             planes_of.carry_step(g.own, g.next, q.own, q.next, term, none)
         term ^= top.own
         return term
@@ -197,10 +197,10 @@ class Signs(Choices):
     def _merging(self, g: Rep3, q: Rep3) -> Step[tuple[Rep3, Rep3]]:
         m, width = g.shape
         h, rest = m // 2, slice(m - m % 2, m)
-        message = self.streams.zero.xor_to(np.zeros((2 * h - 1, width), WORD))
+        message = self.streams.zero.xor_to(self.party.xp.zeros((2 * h - 1, width), WORD))
         planes_of.carry_step(g.own, g.next, q.own, q.next, message[:h], message[h:])
         heard = yield {self._before: [message]}, {self._after: [Buffer(message.shape)]}
-        merged, lowest = Rep3(message, heard[self._after][0]), np.zeros((1, width), WORD)
+        merged, lowest = Rep3(message, heard[self._after][0]), self.party.xp.zeros((1, width), WORD)
         new_g = merged.map(lambda new, old: np.concatenate([new[:h], old[rest]]), g)
         new_q = merged.map(lambda new, old: np.concatenate([lowest, new[h:], old[rest]]), q)
         return new_g, new_q  # the lowest propagate is never used
@@ -214,7 +214,7 @@ class Signs(Choices):
         first, second, _ = self._turn()
         n, rank = math.prod(x.shape), self.party.rank
         shape = (width, planes_of.words(n))
-        nothing = np.zeros(shape, WORD)
+        nothing = self.party.xp.zeros(shape, WORD)
         if rank == first:
             mask = self.streams.common(first, shape)
             masked = planes_of.to_planes(x.own.reshape(-1) + x.next.reshape(-1), width) ^ mask

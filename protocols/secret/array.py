@@ -19,6 +19,7 @@ import numpy.typing as npt
 from kernels.bilinear import Bilinear
 from kernels.bits import from_planes, to_planes
 from kernels.gemm import matmul
+from kernels.machines import as_array, beside
 from kernels.ring import multiply
 from mpc.errors import ShapeMismatch, UsageError
 from mpc.ring import WORD, Array, FixedPoint, Shape
@@ -133,13 +134,13 @@ class SecretArray(Generic[Share]):
 
     def __getitem__(self, index: Any) -> SecretArray[Share]:
         """Elements by public index."""
-        return self.map(lambda v: np.asarray(v[index]))
+        return self.map(lambda v: as_array(v[index]))
 
     def sum(
         self, axis: int | tuple[int, ...] | None = None, *, keepdims: bool = False
     ) -> SecretArray[Share]:
         """Sum over axes."""
-        return self.map(lambda v: np.asarray(np.sum(v, axis=axis, keepdims=keepdims, dtype=WORD)))
+        return self.map(lambda v: as_array(np.sum(v, axis=axis, keepdims=keepdims, dtype=WORD)))
 
     def mean(
         self, axis: int | tuple[int, ...] | None = None, *, keepdims: bool = False
@@ -256,6 +257,7 @@ class SecretArray(Generic[Share]):
     def _scaled_product(
         self, f: Bilinear, factor: Array, shift: int, fraction: int | None
     ) -> SecretArray[Share]:
+        factor = beside(factor, self.share.terms[0])
         share = self.share.map(lambda v: f(v, factor))
         product = SecretArray(self.protocol, share, self.fraction + shift)
         if fraction is not None:

@@ -24,6 +24,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from torch import nn
 
+from kernels.machines import on_host
 from mpc.errors import UsageError
 from mpc.files import write_whole
 from mpc.ring import WORD, Array, Shape
@@ -139,7 +140,7 @@ def save(
         tensors=[(name, a.shape, a.fraction) for (name, _), a in zip(named, arrays, strict=True)],
     )
     terms = [term for a in arrays for term in a.share.terms]
-    plain = b"".join(np.ascontiguousarray(term).tobytes() for term in terms)
+    plain = b"".join(np.ascontiguousarray(on_host(term)).tobytes() for term in terms)
     text = json.dumps(asdict(header), sort_keys=True).encode()
     front = MAGIC + struct.pack("<I", len(text)) + text
     write_whole(path, front + _seal(key, plain, front))

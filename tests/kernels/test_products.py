@@ -112,7 +112,7 @@ def test_only_ring_arrays_of_one_dtype_are_taken():
     for other in (x.astype(np.int64), x.astype(np.uint32), x.astype(float)):
         with pytest.raises(TypeError, match="share one dtype"):
             matmul(x, other)
-    with pytest.raises(TypeError, match=r"take numpy\.ndarray, not list"):
+    with pytest.raises(TypeError, match=r"take numpy\.ndarray.*, not list"):
         matmul(x, x.tolist())
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from kernels.bits import from_planes
+from kernels.machines import HOST, Memory
 from mpc.launch import run_parties
 from mpc.shares import Additive, Bits, Rep3
 from mpc.sources.insecure import InsecureSource
@@ -17,6 +18,7 @@ from protocols.additive import AdditiveProtocol
 from protocols.clear import Clear
 from protocols.rep3 import Rep3Protocol
 from protocols.secret import FRACTION, SecretArray, SecretBits
+from tests.kernels.oncard import CARD
 
 ULP = 2.0**-16
 SEEDS = st.integers(0, 2**32 - 1)
@@ -41,9 +43,11 @@ class At(NamedTuple):
 
     name: str
     parties: int
+    memory: Memory = HOST
 
     def __str__(self):
-        return f"{self.name} at {self.parties}"
+        where = "" if self.memory is HOST else " on a card"
+        return f"{self.name} at {self.parties}{where}"
 
     def make(self, party, width=64):
         """The protocol at one party."""
@@ -51,7 +55,7 @@ class At(NamedTuple):
 
     def run(self, program, **more):
         """A program of one party, at all of them; results by rank."""
-        return run_parties(self.parties, program, **more)
+        return run_parties(self.parties, program, memory=self.memory, **more)
 
     @property
     def owners(self):
@@ -61,7 +65,9 @@ class At(NamedTuple):
 
 REP3, TWO, THREE, FOUR = (At("rep3", 3), *(At("additive", n) for n in (2, 3, 4)))
 ADDITIVE = [TWO, THREE, FOUR]
-EVERYWHERE = [REP3, *ADDITIVE]
+# With shares on a card, or on what stands for one: what makes an array of the host is found out.
+ON_CARD = [At("rep3", 3, CARD)]
+EVERYWHERE = [REP3, *ADDITIVE, *ON_CARD]
 everywhere = pytest.mark.parametrize("at", EVERYWHERE, ids=str)
 each_protocol = pytest.mark.parametrize("at", [REP3, TWO], ids=str)
 # For `computed`: each protocol at the fewest parties.

@@ -1,0 +1,68 @@
+"""`scripts/gpu-check`: every test that takes a card, then rates beside the card's own ceilings."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+TESTS = ("tests/kernels",)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Check and measure; returns an exit code."""
+    parser = argparse.ArgumentParser(prog="scripts/gpu-check", description=__doc__)
+    parser.add_argument("--json", type=Path, default=Path("gpu.json"), help="what is written")
+    parser.add_argument("--no-tests", action="store_true", help="measure only")
+    options = parser.parse_args(arguments)
+
+    from kernels.cuda.card import DeviceError, devices
+
+    try:
+        names = devices()
+    except DeviceError as error:
+        print(f"radmpc: {error}", file=sys.stderr)
+        return 2
+    print(f"card: {names[0]}", flush=True)
+    passed = None if options.no_tests else _tests()
+    found = _measured() | {"card": names[0], "tests_passed": passed}
+    options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    print(f"as JSON: {options.json}")
+    return 1 if passed is False else 0
+
+
+def _tests() -> bool:
+    """Those of the kernels, each launch of which goes to the card instead of the emulator."""
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-k", "cuda", *TESTS]
+    environment = os.environ | {"RADMPC_TEST_CARD": "cuda"}
+    return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == 0
+
+
+def _measured() -> dict[str, object]:
+    """Ceilings and rates, printed as they come."""
+    import cupy
+    import torch
+
+    import kernels.cuda.card as card
+    from benchmarks.gpu.cases import rates
+    from benchmarks.gpu.ceilings import ceilings
+
+    card.enable()
+    limits = ceilings(cupy, torch)
+    for name, value in limits.items():
+        print(f"{name:52}{value:12.3e}", flush=True)
+    rows = []
+    for rate in rates(cupy):
+        asked = f"   asked {rate.asked:.1e}" if rate.asked else ""
+        print(f"{rate.case:52}{rate.rate:12.3e} {rate.unit} a second{asked}", flush=True)
+        rows.append(vars(rate))
+    return {"ceilings": limits, "rates": rows}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

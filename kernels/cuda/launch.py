@@ -1,0 +1,57 @@
+"""What starts kernels: CuPy on a GPU, or in tests an emulator of a thread block."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+THREADS = 256  # of a block, where a kernel is one loop over elements
+WAVES = 16  # blocks of such a kernel for each core of the card
+
+
+class Launch(Protocol):
+    """Starts a kernel."""
+
+    def __call__(
+        self,
+        source: str,
+        kernel: str,
+        grid: tuple[int, int, int],
+        block: int,
+        arguments: Sequence[Any],
+        shared: int = 0,
+    ) -> None:
+        """Start `kernel` of a source.
+
+        Args:
+            source: name of a text in kernels/src/cuda, without its suffix.
+            kernel: name of an entry point in it.
+            grid: blocks in each direction.
+            block: threads of a block.
+            arguments: arrays, whose pointers are handed on, and integers of 8 bytes.
+            shared: bytes of dynamic shared memory.
+        """
+
+
+@dataclass(frozen=True, eq=False)
+class Gpu:
+    """A card, or what stands for one.
+
+    Args:
+        xp: the array library, `cupy`; it makes arrays in this card's memory.
+        launch: starts kernels on it.
+        cores: its streaming multiprocessors.
+        shared_bytes: dynamic shared memory that a block may have.
+    """
+
+    xp: Any
+    launch: Launch
+    cores: int
+    shared_bytes: int
+
+    def each(self, source: str, kernel: str, *arguments: Any, n: int) -> None:
+        """Start a kernel that loops over n elements, with n as its last argument."""
+        if n:
+            blocks = min(-(-n // THREADS), WAVES * self.cores)
+            self.launch(source, kernel, (blocks, 1, 1), THREADS, (*arguments, n))

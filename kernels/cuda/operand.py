@@ -1,0 +1,100 @@
+"""The two sides of a product as kernels read them: see src/cuda/gather.h."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from kernels.array import Array, Shape
+
+NONE = (0, 0, 0)
+ONES = (1, 1, 1)
+
+
+@dataclass(frozen=True)
+class Gather:
+    """A matrix read out of an array; each tuple has a number for each of three dimensions.
+
+    Args:
+        row: sizes of the four parts of a row's index, the first slowest.
+        column: the same of a column's.
+        row_step: elements between neighbours in part 0 of a row's index.
+        column_step: the same for columns.
+        by_row: how far a position moves with a row's part.
+        by_column: and with a column's.
+        origin: of positions.
+        divisor: what a position is divided by; where it does not divide, the matrix is zero.
+        limit: how many positions there are.
+        step: elements between neighbouring positions.
+    """
+
+    row: tuple[int, int, int, int]
+    column: tuple[int, int, int, int]
+    row_step: int
+    column_step: int
+    by_row: Shape = NONE
+    by_column: Shape = NONE
+    origin: Shape = NONE
+    divisor: Shape = ONES
+    limit: Shape = ONES
+    step: Shape = NONE
+
+    @property
+    def words(self) -> tuple[int, ...]:
+        """As the kernel has it."""
+        steps = (self.row_step, self.column_step)
+        dims = (self.by_row, self.by_column, self.origin, self.divisor, self.limit, self.step)
+        return (*self.row, *self.column, *steps, *(n for of in dims for n in of))
+
+
+def matrix(rows: int, columns: int, row_step: int, column_step: int) -> Gather:
+    """A plain strided matrix."""
+    return Gather((rows, 1, 1, 1), (columns, 1, 1, 1), row_step, column_step)
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """One side of a product: its matrices, one after the other along the summed index.
+
+    A replicated product is one product of twice the depth: [x0 | x1] with [y0 + y1 | y0].
+
+    Args:
+        gather: how each matrix is read; its columns are the summed index, at both sides.
+        terms: for each matrix the array that it is read from, and one to be added or None. All are
+            laid out alike, and of one ring dtype.
+        offsets: where in these arrays each product of a batch begins, in elements.
+    """
+
+    gather: Gather
+    terms: tuple[tuple[Array, Array | None], ...]
+    offsets: tuple[int, ...] = (0,)
+    rows: int = field(init=False)
+    depth: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Count."""
+        rows = depth = 1
+        for size in self.gather.row:
+            rows *= size
+        for size in self.gather.column:
+            depth *= size
+        object.__setattr__(self, "rows", rows)
+        object.__setattr__(self, "depth", depth)
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where element (i, j) of a product is added: row i = a * inner + b at a * outer_step + b.
+
+    Args:
+        inner: rows that follow each other.
+        outer_step: elements from one such run of rows to the next.
+        inner_step: elements from a row of a run to the next.
+        column_step: elements from one column to the next.
+        offsets: where each product of a batch begins.
+    """
+
+    inner: int
+    outer_step: int
+    inner_step: int
+    column_step: int
+    offsets: tuple[int, ...] = (0,)

@@ -1,0 +1,301 @@
+"""Matrix products on a GPU's units for signed bytes: see src/cuda/digits.cu and product.cu.
+
+A side of a product is split once into planes of digits, and the planes are multiplied. The two are
+separate, so that an operand that stays the same is split once for many products.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
+from typing import Any, TypeAlias
+
+from kernels.array import Array, Shape
+from kernels.cuda import words as word_by_word
+from kernels.cuda.launch import Gpu
+from kernels.cuda.operand import Gather, Side, Target, matrix
+
+THREADS = 256  # of a block of either kernel
+CHUNK = 32  # of the summed index, in one stage of shared memory; planes are a multiple deep
+RUN = 16  # digits stored at once, where each matrix of a side begins
+SPLIT_ELEMENTS = 4096  # of a block that splits
+SPLIT_WORDS = 4480 * 4  # bytes of its shared memory for each 4 digits: the elements, and padding
+SPLIT_WALK = 28 * 8 + 4 * (256 + 16) * 8  # and for how a matrix is walked through
+TILE = 64  # rows and columns of a block that multiplies
+STAGE = 2 * TILE * CHUNK  # bytes of its shared memory for each digit and stage
+THREE_STAGES = 96 << 10  # bytes of shared memory from which on there are three, and not two
+LEAST_CHUNKS = 8  # for each block where several share the depth of one tile
+MOST_PLANES = 1 << 30  # bytes of one side's planes in one step
+MOST_ROWS = (1 << 32) - 1  # of a result: a kernel divides a row's number in 32 bits
+
+_Terms: TypeAlias = tuple[tuple[Array, Array | None], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Planes:
+    """Rows of a side, split into digits.
+
+    Args:
+        digits: bytes [matrix][digit][row][summed index].
+        which: the matrix that each product of a batch takes.
+        rows: the rows of the side that are here.
+        depth: digits of a row, a multiple of CHUNK.
+    """
+
+    digits: Array
+    which: tuple[int, ...]
+    rows: range
+    depth: int
+
+
+@lru_cache(maxsize=256)
+def _words(gpu: Gpu, words: tuple[int, ...]) -> Array:
+    """Words in the card's memory. The same ones come again and again."""
+    found: Array = gpu.xp.asarray(words, dtype=gpu.xp.int64)
+    return found
+
+
+def _ceil(n: int, unit: int) -> int:
+    return -(-n // unit) * unit
+
+
+def _depth(side: Side) -> int:
+    return _ceil(len(side.terms) * _ceil(side.depth, RUN), CHUNK)
+
+
+def _row_bytes(side: Side) -> int:
+    return side.terms[0][0].dtype.itemsize * _depth(side)
+
+
+@cache
+def _rows_lie_closer(gather: Gather) -> bool:
+    """Whether lanes that read a matrix go along its rows' index, or along the summed one."""
+
+    def fastest(sizes: tuple[int, ...], steps: tuple[int, ...]) -> tuple[int, int]:
+        """The step of the fastest part of an index that has one, and how long it is."""
+        for size, step in zip(reversed(sizes), reversed(steps), strict=True):
+            if size > 1:
+                return abs(step), -size
+        return MOST_ROWS, 0
+
+    def steps(first: int, by: Shape) -> tuple[int, ...]:
+        return (first, *(b * s for b, s in zip(by, gather.step, strict=True)))
+
+    rows = fastest(gather.row, steps(gather.row_step, gather.by_row))
+    columns = fastest(gather.column, steps(gather.column_step, gather.by_column))
+    return rows < columns
+
+
+def planes_of(
+    gpu: Gpu, side: Side, rows: range | None = None, products: slice = slice(None)
+) -> Planes:
+    """Split a side, or only some of its rows and of a batch's products."""
+    rows = range(side.rows) if rows is None else rows
+    offsets = side.offsets[products]
+    matrices = {offset: i for i, offset in enumerate(dict.fromkeys(offsets))}
+    dtype, depth, term_depth = side.terms[0][0].dtype, _depth(side), _ceil(side.depth, RUN)
+    digits: Array = gpu.xp.empty(len(matrices) * len(rows) * _row_bytes(side), gpu.xp.uint8)
+    found = Planes(digits, tuple(matrices[offset] for offset in offsets), rows, depth)
+    if not digits.size:
+        return found
+    for i, (base, plus) in enumerate(side.terms):
+        first = i * term_depth
+        columns = depth - first if i == len(side.terms) - 1 else term_depth
+        shift = min(max((columns - 1).bit_length(), 4), 7)
+        tiles = -(-columns >> shift) * -(-len(rows) // (SPLIT_ELEMENTS >> shift))
+        arguments = (
+            digits,
+            base,
+            0 if plus is None else plus,
+            _words(gpu, side.gather.words),
+            _words(gpu, tuple(matrices)),
+            rows.start,
+            len(rows),
+            side.depth,
+            depth,
+            first,
+            columns,
+            shift,
+            int(_rows_lie_closer(side.gather)),
+        )
+        grid = (tiles * len(matrices), 1, 1)
+        shared = SPLIT_WALK + SPLIT_WORDS * dtype.itemsize // 4
+        gpu.launch("digits", _kernel("split", dtype), grid, THREADS, arguments, shared)
+    return found
+
+
+def _kernel(name: str, dtype: Any) -> str:
+    return f"{name}_u{8 * dtype.itemsize}"
+
+
+def add_product(gpu: Gpu, out: Array, target: Target, a: Planes, b: Planes) -> None:
+    """Do out += a b^T from planes: the rows of `a` are the result's, those of `b` its columns."""
+    if a.depth != b.depth:
+        raise ValueError(f"sides of {a.depth} and {b.depth} digits a row have no product")
+    if max(a.rows.stop, b.rows.stop) > MOST_ROWS:
+        raise ValueError(f"a product has at most {MOST_ROWS} rows and columns")
+    batch = len(target.offsets)
+    if not (batch and a.rows and b.rows):
+        return
+    size = out.dtype.itemsize
+    tiles = -(-len(a.rows) // TILE) * -(-len(b.rows) // TILE) * batch
+    splits = max(1, min(gpu.cores * 8 // size // tiles, a.depth // CHUNK // LEAST_CHUNKS))
+    shared = splits > 1 or len(set(target.offsets)) < batch
+    stages = 3 if gpu.shared_bytes >= THREE_STAGES else 2
+    arguments = (
+        out,
+        _words(gpu, target.offsets),
+        min(target.inner, MOST_ROWS),
+        target.outer_step,
+        target.inner_step,
+        target.column_step,
+        a.digits,
+        _words(gpu, a.which * (batch // len(a.which))),
+        len(a.rows),
+        b.digits,
+        _words(gpu, b.which * (batch // len(b.which))),
+        len(b.rows),
+        a.depth,
+        splits,
+        int(shared),
+        a.rows.start,
+        b.rows.start,
+    )
+    kernel = f"{_kernel('product', out.dtype)}_{stages}"
+    gpu.launch("product", kernel, (tiles * splits, 1, 1), THREADS, arguments, stages * size * STAGE)
+
+
+def product(gpu: Gpu, out: Array, target: Target, a: Side, b: Side) -> None:
+    """Do out += a b^T, where the rows of `a` are the result's and those of `b` its columns.
+
+    Args:
+        gpu: where.
+        out: what is added to.
+        target: where in it.
+        a: one side.
+        b: the other, with as many matrices of the same depth. Sides and target have as many offsets
+            as the batch has products; a side with one offset is the same for all of them.
+    """
+    batch = len(target.offsets)
+    if len(a.terms) != len(b.terms) or a.depth != b.depth:
+        raise ValueError(f"sides of depth {a.depth} and {b.depth} have no product")
+    if {len(a.offsets), len(b.offsets)} - {1, batch}:
+        raise ValueError(f"a batch of {batch}, and sides of {len(a.offsets)} and {len(b.offsets)}")
+    if not a.depth:
+        return
+    for products in _products(batch, a, b):
+        here = replace(target, offsets=target.offsets[products])
+        right: Planes | None = None
+        for rows in _rows(a):
+            left = planes_of(gpu, a, rows, products if len(a.offsets) > 1 else slice(None))
+            for columns in _rows(b):
+                if right is None or right.rows != columns:
+                    right = None  # its memory is free before more is asked for
+                    right = planes_of(
+                        gpu, b, columns, products if len(b.offsets) > 1 else slice(None)
+                    )
+                add_product(gpu, out, here, left, right)
+
+
+def _products(batch: int, *sides: Side) -> list[slice]:
+    """Runs of a batch so short that planes of one run stay below MOST_PLANES, if rows allow."""
+    each = max(s.rows * _row_bytes(s) if len(set(s.offsets)) > 1 else 1 for s in sides)
+    together = max(1, MOST_PLANES // max(1, each))
+    return [slice(i, i + together) for i in range(0, batch, together)]
+
+
+def _rows(side: Side) -> list[range]:
+    """Runs of a side's rows so short that planes of one matrix stay below MOST_PLANES."""
+    together = max(TILE, MOST_PLANES // _row_bytes(side) // TILE * TILE)
+    rows = range(side.rows)
+    return [rows[i : i + together] for i in range(0, side.rows, together)]
+
+
+def matmul_add(gpu: Gpu, out: Array, x: Array, y: Array) -> None:
+    """Do out += x @ y; all have the same batch, `out` is C-contiguous."""
+    (x,), (y,) = _alike(gpu, x), _alike(gpu, y)
+    _matmul(gpu, out, ((x, None),), ((y, None),))
+
+
+def matmul_cross(gpu: Gpu, out: Array, x0: Array, x1: Array, y0: Array, y1: Array) -> None:
+    """Do out += x0 @ (y0 + y1) + x1 @ y0, which is one product of twice the depth."""
+    (x0, x1), (y0, y1) = _alike(gpu, x0, x1), _alike(gpu, y0, y1)
+    _matmul(gpu, out, ((x0, None), (x1, None)), ((y0, y1), (y0, None)))
+
+
+def _matmul(gpu: Gpu, out: Array, x: _Terms, y: _Terms) -> None:
+    *batch, m, n = out.shape
+    depth = x[0][0].shape[-1]
+    if not out.size or not depth:
+        return
+    *x_batch, x_row, x_column = _steps(x[0][0])
+    *y_batch, y_row, y_column = _steps(y[0][0])
+    x_step, y_step = _merged(batch, x_batch), _merged(batch, y_batch)
+    few = word_by_word.suits(m, n, depth * len(x))
+    carry_out = word_by_word.product if few else product
+    if y_step == 0 and x_step is not None:  # one y for all: the batch is more rows of x
+        rows = out.size // n
+        a = Side(_stack(rows // m, m, depth, x_step, x_row, x_column), x)
+        carry_out(gpu, out, Target(rows, 0, n, 1), a, Side(matrix(n, depth, y_column, y_row), y))
+    elif x_step == 0 and y_step is not None:  # one x for all: more columns of y, and all transposed
+        b = Side(_stack(out.size // m // n, n, depth, y_step, y_column, y_row), y)
+        carry_out(gpu, out, Target(n, m * n, 1, n), b, Side(matrix(m, depth, x_row, x_column), x))
+    else:
+        a = Side(matrix(m, depth, x_row, x_column), x, _offsets(batch, x_batch))
+        b = Side(matrix(n, depth, y_column, y_row), y, _offsets(batch, y_batch))
+        offsets = tuple(range(0, out.size, m * n))
+        carry_out(gpu, out, Target(m, 0, n, 1, offsets), a, b)
+
+
+def _steps(a: Array) -> Shape:
+    """Elements between neighbours; 0 where there are none, whatever the array says."""
+    return tuple(
+        0 if n == 1 else s // a.dtype.itemsize for n, s in zip(a.shape, a.strides, strict=True)
+    )
+
+
+def _alike(gpu: Gpu, *arrays: Array) -> tuple[Array, ...]:
+    """The same, copied where kernels cannot read them as they lie; all then lie alike."""
+    steps = [_steps(a) for a in arrays]
+    unit = arrays[0].dtype.itemsize
+    whole = all(s % unit == 0 for a in arrays for s in a.strides)
+    if whole and steps.count(steps[0]) == len(steps) and min(steps[0]) >= 0:
+        return arrays
+    # What all of them only repeat is copied once.
+    once = tuple(slice(None) if any(s) else slice(1) for s in zip(*steps, strict=True))
+    xp = gpu.xp
+    return tuple(xp.broadcast_to(xp.ascontiguousarray(a[once]), a.shape) for a in arrays)
+
+
+def _merged(shape: Sequence[int], steps: Sequence[int]) -> int | None:
+    """The step of all these dimensions taken as one, or None where they are not evenly spaced."""
+    step, size = 0, 1
+    for n, s in zip(reversed(shape), reversed(steps), strict=True):
+        if n > 1:
+            if size > 1 and s != step * size:
+                return None
+            step, size = step if size > 1 else s, size * n
+    return step
+
+
+def _stack(count: int, rows: int, columns: int, step: int, row: int, column: int) -> Gather:
+    """Matrices `step` apart, one under the other."""
+    if count == 1 or step == rows * row:
+        return matrix(count * rows, columns, row, column)
+    return Gather(
+        (count, 1, 1, rows),
+        (columns, 1, 1, 1),
+        step,
+        column,
+        by_row=(0, 0, 1),
+        limit=(1, 1, rows),
+        step=(0, 0, row),
+    )
+
+
+def _offsets(shape: Sequence[int], steps: Sequence[int]) -> tuple[int, ...]:
+    offsets = [0]
+    for n, step in zip(shape, steps, strict=True):
+        offsets = [offset + i * step for offset in offsets for i in range(n)]
+    return tuple(offsets)

@@ -1,0 +1,161 @@
+"""Where arrays lie decides what works on them: the compiled kernels on the CPU, or a card's.
+
+NumPy's arrays are known from the start. `kernels.cuda.card.enable` makes CuPy's
+known: a card is looked for only by who asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+import numpy as np
+
+from kernels import _native
+from kernels.array import KINDS, Array, Shape
+
+
+class Machine(Protocol):
+    """The kernels of one kind of memory. What each does is said where it is called.
+
+    Arguments were checked: dtypes, shapes, and that what is written to is C-contiguous.
+    """
+
+    def multiply_add(self, out: Array, x: Array, y: Array) -> None:
+        """See `kernels.ring.multiply`."""
+
+    def multiply_cross(self, out: Array, x0: Array, x1: Array, y0: Array, y1: Array) -> None:
+        """See `kernels.ring.multiply`."""
+
+    def matmul_add(self, out: Array, x: Array, y: Array) -> None:
+        """See `kernels.gemm.matmul`."""
+
+    def matmul_cross(self, out: Array, x0: Array, x1: Array, y0: Array, y1: Array) -> None:
+        """See `kernels.gemm.matmul`."""
+
+    def conv_add(
+        self,
+        kind: int,
+        stride: Shape,
+        padding: Shape,
+        dilation: Shape,
+        groups: int,
+        out: Array,
+        x: Array,
+        y: Array,
+    ) -> None:
+        """See `kernels.conv`."""
+
+    def conv_cross(
+        self,
+        kind: int,
+        stride: Shape,
+        padding: Shape,
+        dilation: Shape,
+        groups: int,
+        out: Array,
+        x0: Array,
+        x1: Array,
+        y0: Array,
+        y1: Array,
+    ) -> None:
+        """See `kernels.conv`."""
+
+    def truncation_public(self, out: Array, fraction: int, c: Array, rho: Array, mu: Array) -> None:
+        """See `kernels.ring.truncation_public`."""
+
+    def truncation_private(
+        self, out: Array, fraction: int, c: Array, rho: Array, mu: Array
+    ) -> None:
+        """See `kernels.ring.truncation_private`."""
+
+    def select_term(self, out: Array, c: Array, x: Array, x1: Array, beta: Array, w: Array) -> None:
+        """See `kernels.ring.select_term`."""
+
+    def conj_to(self, out: Array, a0: Array, a1: Array, b0: Array, b1: Array) -> None:
+        """See `kernels.bits.conj_to`."""
+
+    def carry_step(
+        self, g_out: Array, p_out: Array, g0: Array, g1: Array, p0: Array, p1: Array
+    ) -> None:
+        """See `kernels.bits.carry_step`."""
+
+    def block_products(self, out: Array, top: Array, x: Array, bits: int) -> None:
+        """See `kernels.bits.block_products`."""
+
+    def block_carries(
+        self, g: Array, p: Array, top: Array, shared: Array, x: Array, bits: int, whole: bool
+    ) -> None:
+        """See `kernels.bits.block_carries`."""
+
+    def to_planes(self, planes: Array, x: Array, first_bit: int) -> None:
+        """See `kernels.bits.to_planes`."""
+
+    def from_planes(self, x: Array, planes: Array) -> None:
+        """See `kernels.bits.from_planes`."""
+
+    def chacha20(self, mode: int, out: Array, key_a: bytes, key_b: bytes, nonce: bytes) -> None:
+        """See `kernels.prg`."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """A kind of array.
+
+    Args:
+        xp: the library that makes them, with NumPy's functions.
+        machine: what works on them.
+        get: a copy on the host; on the host, the array itself.
+    """
+
+    xp: Any
+    machine: Machine
+    get: Callable[[Array], Array]
+
+    def put(self, a: Array) -> Array:
+        """The array in this memory; itself if it is there."""
+        moved: Array = self.xp.asarray(a)
+        return moved
+
+
+HOST = Memory(np, cast(Machine, _native), get=lambda a: a)
+_KNOWN: dict[type, Memory] = {np.ndarray: HOST}
+
+
+def memory_of(a: Array) -> Memory:
+    """What an array's kind goes with; the array is one that `kernels.array.require` let through."""
+    return _KNOWN[type(a)]
+
+
+def on_host(a: Array) -> Array:
+    """The array on the host, as whoever sends it has to have it."""
+    known = _KNOWN.get(type(a))
+    return a if known is None else known.get(a)
+
+
+def beside(a: Array, other: Array) -> Array:
+    """The array where another one is."""
+    return memory_of(other).put(a)
+
+
+def as_array(a: Array | np.generic) -> Array:
+    """NumPy gives scalars for what has no axes: those as arrays, and arrays as they are."""
+    return cast(Array, a) if type(a) in _KNOWN else np.asarray(a)
+
+
+def machine_of(a: Array) -> Machine:
+    """What works on an array."""
+    return memory_of(a).machine
+
+
+def xp_of(a: Array) -> Any:
+    """The library that an array is of."""
+    return memory_of(a).xp
+
+
+def make_known(kind: type, memory: Memory) -> None:
+    """Let kernels take another kind of array."""
+    _KNOWN[kind] = memory
+    if kind not in KINDS:
+        KINDS.append(kind)

@@ -1,0 +1,250 @@
+// A thread block of a GPU on one CPU thread: each of its threads is a fiber that runs until it waits for others.
+//
+// It has the words of kernels/src/cuda/gpu.h, and is stricter than a GPU: a warp's or a block's threads that do not
+// all come to the same wait are an error, a copy that runs beside the work is made as late as it may be, and the order
+// of the threads is drawn anew between two waits and some warps fall behind, so that what leans on an order comes out
+// differently.
+#pragma once
+#include <setjmp.h>
+#include <ucontext.h>
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <memory>
+#include <random>
+#include <vector>
+
+struct Dim { unsigned x = 1, y = 1, z = 1; };
+
+namespace emulator {
+
+struct Copy { void* to; const void* from; bool valid; };
+
+enum State { READY, AT_WARP, AT_BLOCK, DONE };
+
+struct Thread {
+    ucontext_t context;                              // how it is entered
+    jmp_buf here;                                    // where it waits
+    bool entered;
+    std::unique_ptr<char[]> stack;
+    State state;
+    Dim index;
+    int turn;                                        // of the warp's slots
+    std::vector<Copy> begun;                         // copies of the group that is open
+    std::deque<std::vector<Copy>> groups;
+};
+
+constexpr int LANES = 32;
+constexpr size_t STACK = 1 << 17;
+struct Slot { unsigned char bytes[64]; };
+
+struct Block {
+    std::vector<Thread> threads;
+    std::vector<Slot> slots;                         // two a thread, by turns
+    std::vector<unsigned char> shared;
+    ucontext_t scheduler;
+    jmp_buf back;
+    int now = 0;
+    void (*body)() = nullptr;
+};
+
+inline Block block;
+inline const char* failure = nullptr;
+inline Dim block_index, block_size, grid_size;
+inline Thread& self() { return block.threads[block.now]; }
+
+inline void wait(State where) {
+    self().state = where;
+    if (!_setjmp(self().here)) _longjmp(block.back, 1);      // cheaper than swapcontext, which asks the system
+}
+
+// What every lane gives, once all have come.
+template <class T> const T& given(const T& mine, T* all) {
+    static_assert(sizeof(T) <= sizeof(Slot));
+    const int me = block.now, first = me / LANES * LANES, turn = self().turn ^= 1;
+    memcpy(&block.slots[2 * me + turn], &mine, sizeof(T));
+    wait(AT_WARP);
+    for (int lane = 0; lane < LANES; ++lane) memcpy(&all[lane], &block.slots[2 * (first + lane) + turn], sizeof(T));
+    return all[me - first];
+}
+
+inline void entry() {
+    block.body();
+    if (!self().groups.empty() || !self().begun.empty()) failure = "a thread ended with copies under way";
+    self().state = DONE;
+    _longjmp(block.back, 1);
+}
+
+inline bool all_at(size_t first, size_t last, State where) {
+    for (size_t i = first; i < last; ++i) if (block.threads[i].state != where) return false;
+    return true;
+}
+
+__attribute__((noinline)) inline void run_thread(Thread& t) {
+    if (_setjmp(block.back)) return;
+    if (t.entered) _longjmp(t.here, 1);
+    t.entered = true;
+    swapcontext(&block.scheduler, &t.context);
+}
+
+// Runs one block; false if its threads wait for each other in vain.
+inline bool run_block(std::mt19937& draw) {
+    const size_t n = block.threads.size();
+    std::vector<int> order(n);
+    std::vector<char> held((n + LANES - 1) / LANES);
+    for (size_t i = 0; i < n; ++i) order[i] = (int)i;
+    for (size_t i = 0; i < n; ++i) {
+        Thread& t = block.threads[i];
+        if (!t.stack) t.stack.reset(new char[STACK]);
+        getcontext(&t.context);
+        t.context.uc_stack.ss_sp = t.stack.get();
+        t.context.uc_stack.ss_size = STACK;
+        t.context.uc_link = &block.scheduler;
+        makecontext(&t.context, entry, 0);
+        t.state = READY, t.entered = false, t.turn = 0, t.begun.clear(), t.groups.clear();
+        const unsigned x = (unsigned)i;
+        t.index = {x % block_size.x, x / block_size.x % block_size.y, x / block_size.x / block_size.y};
+    }
+    for (;;) {
+        bool moved = false;
+        for (size_t w = 0; w < held.size(); ++w) held[w] = draw() % 4 == 0;     // some warps fall behind
+        for (size_t i = n; i > 1; --i) std::swap(order[i - 1], order[draw() % i]);
+        for (int i : order) {
+            if (block.threads[i].state != READY || held[i / LANES]) continue;
+            moved = true;
+            block.now = i;
+            run_thread(block.threads[i]);
+        }
+        for (size_t w = 0; w < n; w += LANES) {
+            const size_t end = w + LANES < n ? w + LANES : n;
+            if (end - w == LANES && all_at(w, end, AT_WARP))
+                for (size_t i = w; i < end; ++i) block.threads[i].state = READY;
+        }
+        if (all_at(0, n, AT_BLOCK)) for (Thread& t : block.threads) t.state = READY;
+        if (all_at(0, n, DONE)) return true;
+        bool ready = false;
+        for (Thread& t : block.threads) ready |= t.state == READY;
+        if (!moved && !ready) return false;
+    }
+}
+
+typedef std::uint64_t Word;
+inline Word arguments[24];
+inline void* kernel = nullptr;
+
+inline void call() {
+    typedef void (*Any)(Word, Word, Word, Word, Word, Word, Word, Word, Word, Word, Word, Word, Word, Word, Word, Word,
+                        Word, Word, Word, Word, Word, Word, Word, Word);
+    const Word* a = arguments;                       // what a kernel does not take is not looked at
+    reinterpret_cast<Any>(kernel)(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11], a[12], a[13],
+                                  a[14], a[15], a[16], a[17], a[18], a[19], a[20], a[21], a[22], a[23]);
+}
+
+}  // namespace emulator
+
+#define threadIdx (emulator::self().index)
+#define blockIdx (emulator::block_index)
+#define blockDim (emulator::block_size)
+#define gridDim (emulator::grid_size)
+
+// Arguments are pointers and integers, 8 bytes each. Returns what went wrong, or null.
+extern "C" inline __attribute__((used, visibility("default"))) const char* emulate(
+    void* kernel, const std::uint64_t* arguments, int count, const unsigned* grid, const unsigned* size, long shared,
+    unsigned seed) {
+    using namespace emulator;
+    std::mt19937 draw(seed);
+    memset(emulator::arguments, 0, sizeof emulator::arguments);
+    memcpy(emulator::arguments, arguments, count * sizeof(Word));
+    emulator::kernel = kernel, block.body = call, failure = nullptr;
+    grid_size = {grid[0], grid[1], grid[2]}, block_size = {size[0], size[1], size[2]};
+    const size_t n = (size_t)size[0] * size[1] * size[2];
+    block.threads = std::vector<Thread>(n);
+    block.slots.resize(2 * n);
+    for (unsigned z = 0; z < grid[2]; ++z)
+        for (unsigned y = 0; y < grid[1]; ++y)
+            for (unsigned x = 0; x < grid[0]; ++x) {
+                block_index = {x, y, z};
+                block.shared.assign(shared + 16, 0xa5);     // not zeros: nothing may lean on them
+                if (!run_block(draw)) return "threads wait for others that never come";
+                if (failure) return failure;
+            }
+    return nullptr;
+}
+
+// ---- the words of gpu.h -------------------------------------------------------------------------------------------
+
+static inline unsigned char* shared_memory() {
+    return (unsigned char*)(((std::uintptr_t)emulator::block.shared.data() + 15) & ~(std::uintptr_t)15);
+}
+
+static inline void barrier() { emulator::wait(emulator::AT_BLOCK); }
+
+static inline unsigned ballot(bool bit) {
+    bool all[32];
+    emulator::given(bit, all);
+    unsigned word = 0;
+    for (int lane = 0; lane < 32; ++lane) word |= (unsigned)all[lane] << lane;
+    return word;
+}
+
+static inline unsigned shuffle_xor(unsigned x, int mask) {
+    unsigned all[32];
+    emulator::given(x, all);
+    return all[(emulator::block.now % 32) ^ mask];
+}
+
+template <class T> static inline void add_atomically(T* at, T x) { *at += x; }
+
+static inline void load_matrices4(unsigned* r, const unsigned char* row) {
+    const unsigned char* all[32];
+    emulator::given(row, all);
+    const int lane = emulator::block.now % 32;
+    for (int m = 0; m < 4; ++m) {
+        const unsigned char* at = all[8 * m + lane / 4];
+        if ((std::uintptr_t)at % 16) emulator::failure = "a matrix row is not aligned to 16 bytes";
+        memcpy(&r[m], at + 4 * (lane % 4), 4);
+    }
+}
+
+static inline void multiply_accumulate(int* d, const unsigned* a, const unsigned* b) {
+    struct Both { unsigned a[4], b[2]; } mine, all[32];
+    memcpy(mine.a, a, sizeof mine.a), memcpy(mine.b, b, sizeof mine.b);
+    emulator::given(mine, all);
+    const int lane = emulator::block.now % 32, g = lane / 4, t = lane % 4;
+    for (int i = 0; i < 4; ++i) {
+        const int row = g + 8 * (i / 2), column = 2 * t + i % 2;
+        unsigned sum = (unsigned)d[i];
+        for (int k = 0; k < 32; ++k) {
+            const unsigned from_a = all[4 * (row % 8) + k % 16 / 4].a[row / 8 + 2 * (k / 16)];
+            const unsigned from_b = all[4 * column + k % 16 / 4].b[k / 16];
+            const int shift = 8 * (k % 4);
+            sum += (unsigned)((int)(signed char)(from_a >> shift) * (int)(signed char)(from_b >> shift));
+        }
+        d[i] = (int)sum;
+    }
+}
+
+static inline void copy_beside(unsigned char* to, const unsigned char* from, bool valid) {
+    if ((std::uintptr_t)to % 16 || (valid && (std::uintptr_t)from % 16))
+        emulator::failure = "a copy beside the work is not aligned to 16 bytes";
+    memset(to, 0x5a, 16);                            // until it is waited for, it is not there
+    emulator::self().begun.push_back({to, from, valid});
+}
+
+static inline void end_group() {
+    emulator::Thread& me = emulator::self();
+    me.groups.push_back(std::move(me.begun));
+    me.begun.clear();
+}
+
+template <int N> static inline void wait_for_groups() {
+    auto& groups = emulator::self().groups;
+    for (; groups.size() > N; groups.pop_front())
+        for (const emulator::Copy& c : groups.front()) {
+            if (c.valid) memcpy(c.to, c.from, 16);
+            else memset(c.to, 0, 16);
+        }
+}

@@ -1,0 +1,111 @@
+"""Convolutions and their gradients as a card does them, against their definitions."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kernels import reference
+from kernels.conv import Geometry
+from kernels.cuda import convolutions, products, words
+from kernels.cuda.convolutions import FORWARD, INPUT_GRAD, WEIGHT_GRAD
+from tests.kernels.drawing import LAYOUTS, RING, SEEDS, Words, crossed, some
+from tests.kernels.emulator import GPU
+from tests.kernels.test_convolutions import cases, operands
+
+WAYS = {"words": words.product, "digits": products.product}
+
+
+def maps(case):
+    """Each kind, its definition, and which two of (x, weight, grad) it takes."""
+    geometry, spatial, kernel, _ = case
+    return (
+        (FORWARD, lambda x, w: reference.conv(geometry, x, w), (0, 1)),
+        (INPUT_GRAD, lambda g, w: reference.conv_input_grad(geometry, spatial, g, w), (2, 1)),
+        (WEIGHT_GRAD, lambda x, g: reference.conv_weight_grad(geometry, kernel, x, g), (0, 2)),
+    )
+
+
+@pytest.fixture(scope="module", params=WAYS)
+def way(request):
+    """What carries products out, whatever would be chosen."""
+    return WAYS[request.param]
+
+
+def check(way, draw, case, first, second):
+    """All kinds, of one product and of a replicated one; `second` may be laid out otherwise."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(convolutions, "choose", lambda *_: way)
+        check_chosen(draw, case, first, second)
+
+
+def check_chosen(draw, case, first, second):
+    g = case[0]
+    walk = g.stride, g.padding, g.dilation, g.groups
+    for kind, definition, (a, b) in maps(case):
+        out = draw(*definition(first[a], first[b]).shape)
+        expected = out + definition(first[a], first[b])
+        convolutions.conv_add(GPU, kind, *walk, out, first[a], first[b])
+        assert np.array_equal(out, expected), kind
+
+        terms = first[a], second[a], first[b], second[b]
+        expected = crossed(definition, out, *terms)
+        convolutions.conv_cross(GPU, kind, *walk, out, *terms)
+        assert np.array_equal(out, expected), kind
+
+
+@pytest.mark.parametrize("dtype", RING)
+@settings(some, max_examples=12)
+@given(case=cases(), seed=SEEDS, layout=LAYOUTS, both=st.booleans())
+def test_all_kinds_agree_with_their_definitions(way, dtype, case, seed, layout, both):
+    draw = Words(seed, dtype)
+    first = operands(draw, case, layout)
+    check(way, draw, case, first, operands(draw, case, layout if both else "plain"))
+
+
+PLAIN = Geometry((1, 1), (1, 1), (1, 1))
+LARGE = {
+    "depth 2304": (PLAIN, (3, 3), (3, 3), (1, 256, 17)),
+    "depth 4608": (PLAIN, (2, 3), (3, 3), (1, 512, 9)),
+    "many places": (PLAIN, (30, 21), (3, 3), (2, 3, 5)),
+    "stem": (Geometry((2, 2), (3, 3), (1, 1)), (15, 14), (7, 7), (2, 3, 9)),
+    "depthwise": (Geometry((1, 1), (1, 1), (1, 1), 30), (6, 6), (3, 3), (2, 1, 1)),
+    "pointwise": (Geometry((1, 1), (0, 0), (1, 1)), (9, 9), (1, 1), (1, 40, 70)),
+    "volume": (Geometry((2, 1, 2), (1, 1, 1), (1, 1, 1)), (5, 6, 7), (3, 3, 3), (2, 8, 9)),
+}
+
+
+@pytest.mark.parametrize("case", LARGE.values(), ids=LARGE)
+def test_all_kinds_are_exact_where_sums_are_long_and_tiles_meet(way, case):
+    draw = Words(3)
+    check(way, draw, case, operands(draw, case), operands(draw, case))
+
+
+def test_terms_laid_out_alike_are_read_where_they_lie():
+    draw, g = Words(4), Geometry((1,), (1,), (1,))
+
+    def both(layout):
+        x, y = draw(2, 3, 9, layout=layout), draw(4, 3, 3, layout=layout)
+        a, b, _ = convolutions.sides(
+            GPU, FORWARD, g.stride, g.padding, g.dilation, 1, (2, 4, 9), ((x, None),), ((y, y),)
+        )
+        return x, y, a.terms[0][0], b.terms[0]
+
+    for layout in ("plain", "transposed", "strided"):
+        x, y, a, b = both(layout)
+        assert a is x and b[0] is y and b[1] is y
+    x, y, a, b = both("reversed")
+    assert np.array_equal(a, x) and a.flags.c_contiguous and b[0] is b[1] is not y
+
+
+@pytest.mark.parametrize(
+    "m, n, depth, way",
+    [
+        (15, 9999, 9999, words.product),
+        (9999, 9999, 31, words.product),
+        (64, 64, 64, words.product),
+        (128, 64, 576, products.product),
+    ],
+)
+def test_thin_and_small_products_are_made_word_by_word(m, n, depth, way):
+    assert convolutions.choose(m, n, depth) is convolutions.choose(n, m, depth) is way

@@ -1,0 +1,42 @@
+"""Every text for a GPU compiles for every kind of card, within its budget, with nothing to say."""
+
+import re
+
+import pytest
+
+from kernels.cuda.source import OPTIONS, ROOT, SOURCES, text
+
+CARDS = (75, 80, 86, 90)  # Turing, Ampere, and Hopper
+nvrtc = pytest.importorskip("cupy_backends.cuda.libs.nvrtc", reason="needs NVRTC: radmpc[cuda]")
+
+
+def compiled(source: str, card: int) -> tuple[bytes, str]:
+    """A cubin, and what the compiler said."""
+    program = nvrtc.createProgram(text(source), f"{source}.cu", (), ())
+    try:
+        nvrtc.compileProgram(program, (*OPTIONS, f"-arch=sm_{card}", "--ptxas-options=-v"))
+        return nvrtc.getCUBIN(program), nvrtc.getProgramLog(program)
+    finally:
+        nvrtc.destroyProgram(program)
+
+
+@pytest.mark.parametrize("card", CARDS)
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_source_compiles_without_a_warning_or_a_spill_and_within_its_registers(source, card):
+    assert card in nvrtc.getSupportedArchs()
+    image, said = compiled(source, card)
+    assert image.startswith(b"\x7fELF")
+    assert "warning" not in said, said
+    kernels = re.findall(r"Compiling entry function '(\w+)'", said)
+    stacks = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores", said)
+    registers = [int(n) for n in re.findall(r"Used (\d+) registers", said)]
+    entries = re.findall(r"^KERNEL (\w+)\(", text(source), re.MULTILINE)
+    assert set(kernels) == set(entries) and len(registers) == len(kernels)
+    assert all(found == ("0", "0") for found in stacks), said
+    assert max(registers) <= SOURCES[source].registers, dict(zip(kernels, registers, strict=True))
+
+
+def test_every_source_is_listed_and_written_out_whole():
+    assert {path.stem for path in (ROOT / "cuda").glob("*.cu")} == set(SOURCES)
+    for name in SOURCES:
+        assert '#include "' not in text(name) and text(name).count("typedef unsigned char u8;") == 1
