@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -57,7 +58,6 @@ class Party:
     ) -> None:
         """Take the wires; nothing is sent yet."""
         self.transport, self.memory = transport, memory
-        self.xp = memory.xp  # makes arrays where this party keeps its shares
         self.rank, self.size = transport.rank, transport.size
         self.others = [r for r in range(self.size) if r != self.rank]  # ranks of the peers
         self.deadline_s = deadline_s
@@ -68,6 +68,11 @@ class Party:
         self._given: Counter[str] = Counter()
         self._step = 0
         self._closed: str | None = None
+
+    @property
+    def xp(self) -> Any:
+        """What makes arrays where this party keeps its shares, with NumPy's functions."""
+        return self.memory.xp
 
     def seed(self, domain: str) -> bytes:
         """A new seed of this party's own for a purpose.

@@ -12,6 +12,7 @@ from kernels.cuda.source import OPTIONS, text
 from kernels.machines import Memory, make_known
 
 OLDEST = 75  # compute capability, without its point: what CUDA 13 has and `ldmatrix` needs
+_NONE = "no card is visible: see nvidia-smi and CUDA_VISIBLE_DEVICES"
 STATIC_SHARED = 48 << 10  # bytes that a block may have without being asked for
 
 
@@ -40,18 +41,18 @@ def devices() -> list[str]:
         count = runtime.getDeviceCount()
     except runtime.CUDARuntimeError as error:
         raise DeviceError(f"device cuda: {_why(error)}") from None
+    if not count:
+        raise DeviceError(f"device cuda: {_NONE}")
     return [runtime.getDeviceProperties(i)["name"].decode() for i in range(count)]
 
 
 def _why(error: Exception) -> str:
     said = str(error)
     if "InsufficientDriver" in said:
-        return (
-            "the NVIDIA driver is older than this CuPy needs: update it, or install an older CuPy"
-        )
-    if "NoDevice" in said:
-        return "no card is visible: see nvidia-smi and CUDA_VISIBLE_DEVICES"
-    return f"no card can be used: {said}"
+        if not _cupy().cuda.runtime.driverGetVersion():
+            return "there is no NVIDIA driver on this machine"
+        return "the NVIDIA driver is older than CUDA 13 needs: update it to 580 or newer"
+    return _NONE if "NoDevice" in said else f"no card can be used: {said}"
 
 
 class CupyLaunch:
@@ -119,7 +120,7 @@ class Cards:
         return getattr(machine(_cupy().cuda.runtime.getDevice()), name)
 
 
-def enable() -> None:
+def enable() -> Memory:
     """Let kernels take CuPy's arrays from now on.
 
     Raises:
@@ -127,4 +128,29 @@ def enable() -> None:
     """
     devices()
     cupy = _cupy()
-    make_known(cupy.ndarray, Memory(cupy, Cards(), cupy.asnumpy))
+    memory = Memory(cupy, Cards(), cupy.asnumpy)
+    make_known(cupy.ndarray, memory)
+    return memory
+
+
+def use(number: int) -> Memory:
+    """The memory of a card, which is this thread's from now on; several ranks may share one.
+
+    Args:
+        number: any; of the cards that this process may use, counted round and round.
+
+    Raises:
+        DeviceError: there is no card, or this one will not do.
+    """
+    memory, names = enable(), devices()
+    gpu(number % len(names))
+    _cupy().cuda.Device(number % len(names)).use()
+    return memory
+
+
+def shortage(error: BaseException) -> str | None:
+    """What was asked for and what was free, if an error says that a card's memory is used up."""
+    if type(error).__name__ != "OutOfMemoryError" or not type(error).__module__.startswith("cupy"):
+        return None
+    free, total = _cupy().cuda.runtime.memGetInfo()
+    return f"the card is out of memory: {error} {free:,} of its {total:,} bytes are free"

@@ -21,6 +21,7 @@ from pydicom.uid import (
 )
 
 from kernels import native
+from kernels.cuda import card
 from mpc.errors import UsageError
 from mpc.launch import mpirun
 from protocols.cli.manifest import versions
@@ -76,7 +77,10 @@ def _mpi() -> Finding:
 def _gpu() -> str:
     if ctypes.util.find_library("cuda") is None:
         return "no CUDA driver; everything runs on the CPU"
-    return "a CUDA driver is here; this version computes on the CPU"
+    try:
+        return f"{', '.join(card.devices())}; for device = \"cuda\" in a job"
+    except card.DeviceError as error:
+        return str(error)
 
 
 def _decoders() -> Iterator[Finding]:

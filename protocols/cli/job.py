@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PUBLIC = ("loss", "accuracy", "evaluation")
 SITES = {"rep3": range(3, 4), "additive": range(2, 5)}  # how many, by protocol
 SOURCES = ("dealer", "file")
+DEVICES = ("cpu", "cuda")
 LEAST_WIDTH = 32  # fewer bits do not hold the logits and gradients of a training
 MOST_SEED = 2**63 - 1
 T = TypeVar("T")
@@ -101,6 +102,7 @@ class Job:
         width: bits of a comparison.
         deadline_s: how long a party waits for another.
         threads: kernel threads of a rank; by default the machine's cores over its ranks.
+        device: where this site keeps its shares and computes: "cpu", or "cuda" with rep3.
         seed: of the initial weights and of the split, both public.
         public: what every party may learn: mean loss and test accuracy after each epoch, and the
             evaluation (confusion matrix, ROC curve) at the end.
@@ -118,6 +120,7 @@ class Job:
     width: int = BITS
     deadline_s: float = 120.0
     threads: int | None = None
+    device: str = "cpu"
     seed: int = 0
     public: tuple[str, ...] = PUBLIC
     intake: Intake = field(default_factory=Intake)
@@ -144,6 +147,10 @@ class Job:
             raise UsageError("deadline_s of the job: must be above 0")
         if self.threads is not None and self.threads < 1:
             raise UsageError("threads of the job: must be at least 1, or left out")
+        if self.device not in DEVICES:
+            raise UsageError(f"device {self.device!r} of the job: choose {' or '.join(DEVICES)}")
+        if self.device == "cuda" and self.protocol != "rep3":
+            raise UsageError(f"device cuda is for rep3: {self.protocol} computes on the cpu")
         for where, seed in (("the job", self.seed), ("training", self.training.seed)):
             if not 0 <= seed <= MOST_SEED:
                 raise UsageError(f"seed of {where}: must be from 0 to {MOST_SEED}")
@@ -155,7 +162,7 @@ class Job:
     def common(self) -> dict[str, Any]:
         """What must be the same at all parties."""
         values = asdict(self)
-        for mine in ("sites", "output", "threads"):
+        for mine in ("sites", "output", "threads", "device"):
             del values[mine]
         return values | {"sites": [site.name for site in self.sites]}
 

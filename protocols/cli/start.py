@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 import traceback
@@ -14,6 +15,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from kernels.cuda import card
+from kernels.machines import Memory
 from mpc.correlated.seeded import Source
 from mpc.errors import MpcError, OutOfStep, PeerError, UsageError
 from mpc.launch import abort_all, mpirun, run_under_mpi, run_with_dealer, under_mpirun
@@ -218,6 +221,8 @@ def _as_rank(job: Job, program: Callable[[Run], None], command: str) -> int:
 
     def alone(party: Party) -> None:
         compare(party)
+        if job.device == "cuda":
+            party.memory = card_memory()
         source = source_of(job, party, command)
         try:
             at_party(party, source)
@@ -244,6 +249,9 @@ def _as_rank(job: Job, program: Callable[[Run], None], command: str) -> int:
         mine = not isinstance(error, PeerError) or isinstance(error, OutOfStep)
         abort_all(USAGE if mine else PEER, after_s=1.0 if mine else 2.5)
     except BaseException as error:
+        if (short := card.shortage(error)) is not None:
+            complain(f"{short}: try batch = {max(1, job.training.batch // 2)} in [training]")
+            abort_all(USAGE, after_s=1.0)
         if not isinstance(error, KeyboardInterrupt | SystemExit):
             # Code and line, and the kind of error; its text might quote a value.
             frames = "".join(traceback.format_tb(error.__traceback__))
@@ -253,6 +261,18 @@ def _as_rank(job: Job, program: Callable[[Run], None], command: str) -> int:
         abort_all(BUG, after_s=0)
     sys.stdout.flush()
     return 0
+
+
+def card_memory() -> Memory:
+    """Of this rank's card: its number among the ranks on this machine, round and round.
+
+    Raises:
+        UsageError: there is no card, or none that will do. Nothing falls back to the CPU.
+    """
+    try:
+        return card.use(int(os.environ.get("OMPI_COMM_WORLD_LOCAL_RANK", "0")))
+    except card.DeviceError as error:
+        raise UsageError(str(error)) from None
 
 
 def source_of(job: Job, party: Party, command: str) -> Source | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.ranks import LAUNCHER_FAILED
+from kernels.machines import Memory
 from mpc.launch import mpirun, run_parties
 from mpc.sources import InsecureSource
 from protocols.cli.console import Console
@@ -129,11 +130,15 @@ def ranks_once(*commands: Sequence[object]) -> Ran:
 
 
 def here(
-    paths: Path | Sequence[Path], program: Callable[[Run], Any], *, deadline_s: float = 60
+    paths: Path | Sequence[Path],
+    program: Callable[[Run], Any],
+    *,
+    deadline_s: float = 60,
+    memories: Sequence[Memory] = (),
 ) -> list[Any]:
     """Run a job's program with a thread for each party; what each returned, or what it raised.
 
-    Under "additive" the parties share the insecure source.
+    Under "additive" the parties share the insecure source. `memories` are where they keep shares.
     """
     first = read_job(paths if isinstance(paths, Path) else paths[0])
     parties = len(first.sites)
@@ -143,6 +148,8 @@ def here(
     def at_party(party: Any) -> None:
         job = jobs[party.rank]
         party.name = job.sites[party.rank].name
+        if memories:
+            party.memory = memories[party.rank]
         party.introduce()
         try:
             source = InsecureSource(party) if job.protocol == "additive" else None

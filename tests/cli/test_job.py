@@ -88,6 +88,12 @@ def test_relative_paths_are_taken_from_the_job_files_own_folder(tmp_path, monkey
         ({"seed": 2**63}, {}, "seed of the job"),
         ({"threads": "many"}, {}, "threads must be of type int"),
         ({"threads": 0}, {}, "threads of the job: must be at least 1"),
+        ({"device": "gpu"}, {}, "device 'gpu' of the job: choose cpu or cuda"),
+        (
+            {"device": "cuda", "protocol": "additive"},
+            {},
+            "device cuda is for rep3: additive computes on the cpu",
+        ),
         ({"deadline_s": 0}, {}, "deadline_s of the job"),
         ({"output": 5}, {}, "output of the job must be a string"),
         ({"output": ""}, {}, "output of the job must be a string"),
@@ -234,7 +240,11 @@ def test_the_digest_is_the_same_whatever_a_site_keeps_to_itself(tmp_path):
     one = read_job(write_job(tmp_path / "job.toml"))
     own = [{"name": "north", "data": "/elsewhere", "key": "/k"}, *NAMED[1:]]
     other = read_job(
-        write_job(tmp_path / "other" / "job.toml", own, top={"output": "/x", "threads": 3})
+        write_job(
+            tmp_path / "other" / "job.toml",
+            own,
+            top={"output": "/x", "threads": 3, "device": "cuda"},
+        )
     )
     assert one != other and one.digest() == other.digest() and len(one.digest()) == 32
 

@@ -1,0 +1,83 @@
+"""With shares on a card all is what it is on the host, bit for bit, and stays on the card."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from kernels.machines import HOST
+from mpc.launch import run_parties
+from protocols.nn import Session
+from protocols.training import checkpoint
+from tests.kernels.oncard import CARD, OnCard
+
+SEED_BYTES = [bytes([rank]) * 32 for rank in range(3)]
+IMAGES = torch.from_numpy(np.random.default_rng(0).uniform(-1, 1, (4, 1, 8, 8)))
+LABELS = F.one_hot(torch.tensor([0, 1, 1, 0]), 2).double()
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 3, 3, padding=1),
+        nn.BatchNorm2d(3),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(3, 2, 3, stride=2),
+        nn.Flatten(),
+        nn.Linear(2, 2),
+    ).double()
+
+
+def trained(party):
+    """Two steps; the loss, and the terms of all weights as they are, wherever they are."""
+    session = Session(party)
+    x = session.share(IMAGES if party.rank == 0 else None, owner=0)
+    y = session.share(LABELS if party.rank == 1 else None, owner=1)
+    model = network()
+    session.secure(model, owner=0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    for _ in range(2):
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+    opened = session.open(loss, reason="test")
+    model.eval()
+    logits = session.open(model(x), reason="test")
+    terms = [t for w in model.parameters() for t in w.secret.settled().share.terms]
+    return opened, logits, terms, party.meter.total.sent_bytes
+
+
+def test_a_training_leaves_the_same_shares_on_a_card_as_on_the_host():
+    here = run_parties(3, trained, seeds=SEED_BYTES, memory=HOST)
+    there = run_parties(3, trained, seeds=SEED_BYTES, memory=CARD)
+    for (loss, logits, terms, sent), (other, others, cards, total) in zip(here, there, strict=True):
+        assert torch.equal(loss, other) and torch.equal(logits, others) and sent == total
+        assert {type(t) for t in cards} == {OnCard} and {type(t) for t in terms} == {np.ndarray}
+        for a, b in zip(terms, cards, strict=True):
+            assert np.array_equal(a, b)
+
+
+def test_shares_saved_from_a_card_are_loaded_on_the_host_and_back(tmp_path):
+    def saved(party):
+        session, model = Session(party), network()
+        session.secure(model, owner=0)
+        key = checkpoint.make_key(tmp_path / f"{party.rank}.key")
+        path = tmp_path / f"{party.rank}.share"
+        checkpoint.save(session, model, path, key, epoch=1, recipe={})
+        return [session.open(w, reason="test") for w in model.parameters()]
+
+    def loaded(party):
+        session, model = Session(party), network()
+        key = (tmp_path / f"{party.rank}.key").read_bytes()
+        share = checkpoint.read_share(session, model, tmp_path / f"{party.rank}.share", key)
+        checkpoint.load(session, model, share)
+        kinds = {type(t) for w in model.parameters() for t in w.secret.share.terms}
+        return kinds, [session.open(w, reason="test") for w in model.parameters()]
+
+    weights = run_parties(3, saved, memory=CARD)[0]
+    for memory, kind in ((HOST, np.ndarray), (CARD, OnCard)):
+        for kinds, opened in run_parties(3, loaded, memory=memory):
+            assert kinds == {kind}
+            assert all(map(torch.equal, opened, weights))
