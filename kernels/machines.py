@@ -135,8 +135,8 @@ def on_host(a: Array) -> Array:
 
 
 def beside(a: Array, other: Array) -> Array:
-    """The array where another one is."""
-    return memory_of(other).put(a)
+    """The array where another one is; NumPy's scalars are on the host."""
+    return _KNOWN.get(type(other), HOST).put(a)
 
 
 def as_array(a: Array | np.generic) -> Array:

@@ -57,7 +57,10 @@ class Stream:
 
     def random(self, shape: Shape) -> Array:
         """Uniform ring elements of a shape."""
-        return prg.random(shape, self.key, self.take(), self._memory)
+        return self._drawn(shape, self._memory)
+
+    def _drawn(self, shape: Shape, memory: Memory) -> Array:
+        return prg.random(shape, self.key, self.take(), memory)
 
     def integers(self, below: int, n: int) -> Array:
         """n uniform integers in [0, below), on the host, by rejection, so without bias.
@@ -70,7 +73,7 @@ class Stream:
         limit = (2**64 // below) * below
         kept = np.empty(0, WORD)
         while kept.size < n:
-            words = prg.random((n,), self.key, self.take())
+            words = self._drawn((n,), HOST)
             kept = np.concatenate([kept, words[words <= WORD(limit - 1)]])
         return kept[:n] if below == 2**64 else kept[:n] % WORD(below)
 

@@ -78,7 +78,7 @@ def _gpu() -> str:
     if ctypes.util.find_library("cuda") is None:
         return "no CUDA driver; everything runs on the CPU"
     try:
-        return f"{', '.join(card.devices())}; for device = \"cuda\" in a job"
+        return f'{", ".join(card.devices())}; for device = "cuda" in a job'
     except card.DeviceError as error:
         return str(error)
 

@@ -21,7 +21,6 @@ from mpc.prg import derive
 from protocols.nn import Session
 
 SEEDS = [bytes([100 + rank]) * 32 for rank in range(3)]
-MODES = ("FILL", "ADD", "SUBTRACT", "XOR", "ADD_DIFFERENCE", "XOR_BOTH")
 
 
 def train(session):
@@ -57,9 +56,9 @@ def recorded(program, seeds):
         rank_of[threading.get_ident()] = party.rank
         return program(party)
 
-    recorder = SimpleNamespace(**{mode: getattr(native, mode) for mode in MODES}, chacha20=chacha20)
+    recorder = SimpleNamespace(chacha20=chacha20)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kernel, "_native", recorder)
+        patch.setattr(kernel, "machine_of", lambda _out: recorder)
         results = run_parties(len(seeds), at_one, seeds=seeds)
     return results, made
 
@@ -143,11 +142,8 @@ def test_nonces_of_a_key_are_counted_up_without_a_gap(calls):
 def test_the_recorder_sees_every_function_of_the_kernel(monkeypatch):
     """Whatever is drawn goes through one call, so nothing can be missed above."""
     seen = []
-    native = kernel._native
-    shim = SimpleNamespace(
-        **{mode: getattr(native, mode) for mode in MODES}, chacha20=lambda *a: seen.append(a[0])
-    )
-    monkeypatch.setattr(kernel, "_native", shim)
+    shim = SimpleNamespace(chacha20=lambda *a: seen.append(a[0]))
+    monkeypatch.setattr(kernel, "machine_of", lambda _out: shim)
     key, nonce, out = bytes(32), bytes(12), np.zeros(4, np.uint64)
     kernel.fill(out, key, nonce)
     kernel.random(4, key, nonce)

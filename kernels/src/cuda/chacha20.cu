@@ -94,6 +94,9 @@ DEVICE void stream_onto(u8* out, i64 bytes, const u64* key_a, const u64* key_b, 
         }
         barrier();
     }
+    // The stream does not stay behind for whoever has this shared memory next.
+    volatile u32* left_behind = reinterpret_cast<volatile u32*>(stream + lane * BLOCK_BYTES);
+    for (int i = 0; i < BLOCK_BYTES / 4; ++i) left_behind[i] = 0;
 }
 
 // Keys and nonce come as little-endian words; the nonce's second ends in four zero bytes.
