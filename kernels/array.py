@@ -29,6 +29,18 @@ def require(*arrays: Array, dtypes: tuple[np.dtype[Any], ...] = (WORD,)) -> None
         if type(a) not in KINDS:
             names = ", ".join(f"{kind.__module__}.{kind.__name__}" for kind in KINDS)
             raise TypeError(f"kernels take {names}, not {type(a).__name__}")
+        if a.dtype not in dtypes or a.dtype != arrays[0].dtype:
+            raise TypeError(
+                f"kernel operands must share one dtype among {', '.join(map(str, dtypes))}, "
+                f"not {', '.join(str(getattr(b, 'dtype', type(b).__name__)) for b in arrays)}"
+            )
+
+    require_one_memory(*arrays)
+
+
+def require_one_memory(*arrays: Array) -> None:
+    """Raise TypeError unless all are arrays of one kind, ValueError unless on one device."""
+    for a in arrays[1:]:
         if type(a) is not type(arrays[0]):
             raise TypeError(
                 f"kernel operands must lie in one memory: {type(arrays[0]).__module__} and "
@@ -37,11 +49,6 @@ def require(*arrays: Array, dtypes: tuple[np.dtype[Any], ...] = (WORD,)) -> None
         if a.device != arrays[0].device:
             raise ValueError(
                 f"kernel operands must lie on one device, not {arrays[0].device} and {a.device}"
-            )
-        if a.dtype not in dtypes or a.dtype != arrays[0].dtype:
-            raise TypeError(
-                f"kernel operands must share one dtype among {', '.join(map(str, dtypes))}, "
-                f"not {', '.join(str(getattr(b, 'dtype', type(b).__name__)) for b in arrays)}"
             )
 
 

@@ -10,7 +10,15 @@ from typing import TypeAlias
 
 import numpy as np
 
-from kernels.array import UNSIGNED_DTYPES, WORD, Array, Shape, require, require_shape
+from kernels.array import (
+    UNSIGNED_DTYPES,
+    WORD,
+    Array,
+    Shape,
+    require,
+    require_one_memory,
+    require_shape,
+)
 from kernels.bilinear import Bilinear, compiled
 from kernels.bits import words
 from kernels.machines import machine_of, xp_of
@@ -82,6 +90,7 @@ def truncation_private(c: Array, rho: Array, mu: Array, fraction: int) -> Array:
     """
     require(c, rho)
     require(mu, dtypes=UNSIGNED_DTYPES)
+    require_one_memory(c, mu)
     return _truncate(machine_of(c).truncation_private, c, rho, mu, fraction)
 
 

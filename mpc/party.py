@@ -19,7 +19,7 @@ from mpc.transport.base import Transport, readable
 
 _NAME_BYTES = 64
 _RING: np.dtype[np.generic] = np.dtype(WORD)
-_SHARES = tuple(map(np.dtype, (np.uint16, np.uint32, np.uint64)))  # what else is sent is public
+_SHARES = tuple(map(np.dtype, (np.uint16, np.uint32, np.uint64)))  # bytes are keys, names and flags
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Party:
 
         Every party takes part in every round. What is expected is told by a `Buffer`, or by an
         array of the same shape and type. What comes is where that array is; for a buffer, ring
-        elements are where this party keeps its shares, and bytes and numbers on the host.
+        elements are where this party keeps its shares; bytes and counts are on the host.
         Cost: 1 round and the bytes of the arrays; metered here.
 
         Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -56,11 +56,11 @@ def _why(error: Exception) -> str:
 
 
 class CupyLaunch:
-    """Starts kernels on the current stream of one card; each source is compiled when first used."""
+    """Starts kernels on the current stream and card; a source is compiled when it is first used."""
 
-    def __init__(self, device: int) -> None:
+    def __init__(self) -> None:
         """Nothing is compiled yet."""
-        self._cupy, self._device = _cupy(), device
+        self._cupy = _cupy()
         self._kernels: dict[tuple[str, str], Any] = {}
 
     def __call__(
@@ -96,11 +96,12 @@ def gpu(device: int) -> Gpu:
     card = cupy.cuda.Device(device)
     if int(card.compute_capability) < OLDEST:
         name = devices()[device]
-        raise DeviceError(f"{name} is of compute capability {card.compute_capability}: needs 7.5")
+        has = f"{card.compute_capability[:-1]}.{card.compute_capability[-1]}"
+        raise DeviceError(f"{name} is of compute capability {has}: 7.5 or more is needed")
     has = card.attributes
     return Gpu(
         cupy,
-        CupyLaunch(device),
+        CupyLaunch(),
         cores=has["MultiProcessorCount"],
         shared_bytes=has["MaxSharedMemoryPerBlockOptin"],
     )
@@ -113,11 +114,18 @@ def machine(device: int) -> CudaMachine:
 
 
 class Cards:
-    """The kernels of whichever card is current when one is used."""
+    """The kernels of the card that the arrays lie on."""
 
-    def __getattr__(self, name: str) -> Any:
-        """A kernel; the card's arrays are on the current device, which the caller sees to."""
-        return getattr(machine(_cupy().cuda.runtime.getDevice()), name)
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        """A kernel, on that card; its device is the current one meanwhile."""
+        kind = _cupy().ndarray
+
+        def there(*arguments: Any) -> None:
+            device = next(a for a in arguments if isinstance(a, kind)).device
+            with device:
+                getattr(machine(device.id), name)(*arguments)
+
+        return there
 
 
 def enable() -> Memory:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes.util
 import importlib.metadata
 import os
 import subprocess
@@ -75,12 +74,10 @@ def _mpi() -> Finding:
 
 
 def _gpu() -> str:
-    if ctypes.util.find_library("cuda") is None:
-        return "no CUDA driver; everything runs on the CPU"
     try:
         return f'{", ".join(card.devices())}; for device = "cuda" in a job'
     except card.DeviceError as error:
-        return str(error)
+        return f"none; everything runs on the CPU ({error})"
 
 
 def _decoders() -> Iterator[Finding]:

@@ -263,6 +263,12 @@ def _as_rank(job: Job, program: Callable[[Run], None], command: str) -> int:
     return 0
 
 
+def _local_rank() -> int:
+    """This rank's number on its machine, as Open MPI, MPICH or Slurm says."""
+    names = ("OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID")
+    return int(next((os.environ[name] for name in names if name in os.environ), "0"))
+
+
 def card_memory() -> Memory:
     """Of this rank's card: its number among the ranks on this machine, round and round.
 
@@ -270,7 +276,7 @@ def card_memory() -> Memory:
         UsageError: there is no card, or none that will do. Nothing falls back to the CPU.
     """
     try:
-        return card.use(int(os.environ.get("OMPI_COMM_WORLD_LOCAL_RANK", "0")))
+        return card.use(_local_rank())
     except card.DeviceError as error:
         raise UsageError(str(error)) from None
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import pairwise
 from typing import Generic
 
@@ -202,10 +203,8 @@ def normalise(
     def digits(thermometer: Array) -> Array:
         leading = thermometer.copy()
         leading[:-1] ^= thermometer[1:]
-        place = start + np.arange(count)
-        low_rows = [
-            np.bitwise_xor.reduce(leading[place % radix == d], axis=0) for d in range(radix)
-        ]
+        place, none = start + np.arange(count), np.zeros_like(leading[0])
+        low_rows = [reduce(np.bitwise_xor, leading[place % radix == d], none) for d in range(radix)]
         high_rows = [thermometer[radix * h - start] for h in range(1, steps + 1)]
         return np.stack(low_rows + high_rows)
 

@@ -67,7 +67,7 @@ def affine(
 
 def weighted_sum(values: Sequence[Array] | Array, factors: Sequence[np.uint64]) -> Array:
     """The sum of values[j]·factors[j] modulo 2^64, in one new array."""
-    total = np.multiply(values[0], factors[0], out=np.empty_like(values[0]))
+    total = np.multiply(values[0], factors[0], out=np.empty_like(values[0], order="C"))
     for value, factor in zip(values[1:], factors[1:], strict=True):
         np.add(total, np.multiply(value, factor), out=total)
     return total

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.machines import as_array, xp_of
+from kernels.machines import as_array, beside, xp_of
 from mpc.errors import NotOffered
 from mpc.ring import Array
 from protocols.nn.cell import Value
@@ -139,7 +139,7 @@ def gather(x: Value, dim: int, places: Array, sparse_grad: bool = False) -> Valu
     inside = tuple(
         slice(None) if a == axis else slice(0, n) for a, n in enumerate(np.shape(places))
     )
-    return move(lambda v: np.take_along_axis(v[inside], places, axis), x)
+    return move(lambda v: np.take_along_axis(v[inside], beside(places, v), axis), x)
 
 
 @implements("scatter_add")

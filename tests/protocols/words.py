@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from kernels.bits import from_planes
-from kernels.machines import HOST, Memory
+from kernels.machines import HOST, Memory, on_host
 from mpc.launch import run_parties
 from mpc.shares import Additive, Bits, Rep3
 from mpc.sources.insecure import InsecureSource
@@ -125,8 +125,8 @@ def _joined(f, parts):
         assert isinstance(part, (Rep3, Additive))
         assert all(term.dtype == np.uint64 and term.shape == parts[0].shape for term in part.terms)
         if isinstance(part, Rep3):
-            assert np.array_equal(part.next, after.own)
-    return f.reduce([part.own for part in parts], axis=0)
+            assert np.array_equal(on_host(part.next), on_host(after.own))
+    return f.reduce([on_host(part.own) for part in parts], axis=0)
 
 
 def at_parties(at, program, *inputs, width=64, owner=0):

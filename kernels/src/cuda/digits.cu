@@ -4,13 +4,6 @@
 #include "gather.h"
 #include "gpu.h"
 
-// A declaration that says how many blocks of 256 threads shall fit a core, which bounds a thread's registers.
-#ifdef __CUDACC__
-#define FIT(per_core, kernel, ...) extern "C" __global__ void __launch_bounds__(256, per_core) kernel(__VA_ARGS__);
-#else
-#define FIT(per_core, kernel, ...)
-#endif
-
 constexpr int SPLITTERS = 8 * WARP;                  // threads of a block
 constexpr int TILE_BITS = 12, TILE = 1 << TILE_BITS; // elements of a block: 2^shift columns, and rows to match
 constexpr int RUN = 16;                              // digits stored at once

@@ -13,21 +13,3 @@ struct Gather {
     i64 row_step, column_step;
     i64 by_row[3], by_column[3], origin[3], divisor[3], limit[3], step[3];
 };
-
-// Where element (i, k) is, or -1 where it is zero.
-DEVICE i64 place(const Gather& g, i64 i, i64 k) {
-    i64 at = 0;
-    UNROLL(3)
-    for (int d = 2; d >= 0; --d) {
-        i64 position = g.origin[d];
-        if (g.row[d + 1] > 1) position += g.by_row[d] * (i % g.row[d + 1]), i /= g.row[d + 1];
-        if (g.column[d + 1] > 1) position += g.by_column[d] * (k % g.column[d + 1]), k /= g.column[d + 1];
-        if (g.divisor[d] > 1) {
-            if (position % g.divisor[d]) return -1;
-            position /= g.divisor[d];
-        }
-        if (position < 0 || position >= g.limit[d]) return -1;
-        at += position * g.step[d];
-    }
-    return at + i * g.row_step + k * g.column_step;
-}

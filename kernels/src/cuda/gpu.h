@@ -5,6 +5,13 @@
 
 [[maybe_unused]] constexpr int WARP = 32;
 
+// A declaration that says how many blocks of 256 threads shall fit a core, which bounds a thread's registers.
+#ifdef __CUDACC__
+#define FIT(per_core, kernel, ...) extern "C" __global__ void __launch_bounds__(256, per_core) kernel(__VA_ARGS__);
+#else
+#define FIT(per_core, kernel, ...)
+#endif
+
 #ifdef __CUDACC__
 
 // The block's dynamic shared memory, aligned to 16 bytes.
@@ -14,7 +21,6 @@ DEVICE u8* shared_memory() {
 }
 
 DEVICE void barrier() { __syncthreads(); }
-DEVICE u32 ballot(bool bit) { return __ballot_sync(0xffffffffu, bit); }
 DEVICE u32 shuffle_xor(u32 x, int mask) { return __shfl_xor_sync(0xffffffffu, x, mask); }
 DEVICE void add_atomically(u64* at, u64 x) { atomicAdd(at, x); }
 DEVICE void add_atomically(u32* at, u32 x) { atomicAdd(at, x); }

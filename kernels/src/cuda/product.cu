@@ -7,13 +7,6 @@
 // and 4 * 2^14 * 32,767 < 2^31: so they are added to the result, and begun anew, before that depth.
 #include "gpu.h"
 
-// A declaration that says how many blocks of 256 threads shall fit a core, which bounds a thread's registers.
-#ifdef __CUDACC__
-#define FIT(per_core, kernel, ...) extern "C" __global__ void __launch_bounds__(256, per_core) kernel(__VA_ARGS__);
-#else
-#define FIT(per_core, kernel, ...)
-#endif
-
 constexpr int SIDE = 64;                             // rows and columns of the tile of a block
 constexpr int CHUNK = 32;                            // of the summed index, in one stage of shared memory
 constexpr int PIECE = 16;                            // bytes copied at once

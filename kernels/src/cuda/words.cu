@@ -41,7 +41,7 @@ DEVICE Line line(const i64* sizes, i64 step, const i64* by, i64 i, bool exists) 
 }
 
 // ROWS x 16 elements of a side into shared memory. Neighbouring threads take neighbours in memory.
-// Places are those of place() in gather.h, found dimension by dimension for all turns at once.
+// Places are as gather.h has them, found dimension by dimension for all turns at once.
 template <int ROWS, class T>
 DEVICE void fill(T (*to)[ROWS + 1], const Side& side, Term<T> term, i64 offset, const Line* rows,
                  const Line* columns) {

@@ -24,7 +24,7 @@ class Dealing:
         kinds: of each kind how many items, and the bytes of their corrections.
         places: bytes of corrections, by metered path.
         seconds: that a dealer computes on this machine.
-        opening_s: seconds of a byte, for the last party to read and open it from a file.
+        opening_s: seconds of a byte, to read it at the last party, from memory, and to open it.
     """
 
     kinds: Mapping[str, tuple[int, int]]
@@ -44,9 +44,17 @@ class Dealing:
 
 
 def dealing(
-    parts: Sequence[Part], items: Sequence[Item], labels: Sequence[str], parties: int
+    parts: Sequence[Part],
+    items: Sequence[Item],
+    labels: Sequence[str],
+    parties: int,
+    *,
+    stored: bool,
 ) -> Dealing:
-    """Count what a dry run asked for, and make one item of each description."""
+    """Count what a dry run asked for, and make one item of each description.
+
+    Of `stored` items it is found out how long they take to open.
+    """
     counts: Counter[str] = Counter()
     sizes: Counter[str] = Counter()
     places: Counter[str] = Counter()
@@ -62,7 +70,7 @@ def dealing(
     maker = Maker([fresh_seed() for _ in range(parties)])
     seconds = sum(times * _seconds(maker, one[item]) for item, times in alike.items())
     kinds = {kind: (count, sizes[kind]) for kind, count in sorted(counts.items())}
-    return Dealing(kinds, places, seconds, opening_seconds())
+    return Dealing(kinds, places, seconds, opening_seconds() if stored else 0.0)
 
 
 def _seconds(maker: Maker, item: Item) -> float:

@@ -142,7 +142,7 @@ def estimate(job: Job, command: str, cohort: Cohort, network: Network) -> Estima
     source = job.source_of(command)
     first, dealt = dry[0], None
     if source is not None:
-        dealt = dealing(first.parts, first.items, first.labels, parties)
+        dealt = dealing(first.parts, first.items, first.labels, parties, stored=source == "file")
     seconds = predicted(network, measured.seconds, ranks, dealt, source)
     sources = {kind.name: kind.assumption for kind in (DealerSource, StoredSource)}
     return Estimate(

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from kernels.cuda.card import gpu
 from kernels.cuda.launch import Gpu
 from kernels.cuda.source import ROOT
 from tests.kernels.emulator import card
@@ -91,4 +92,14 @@ def _run(source, kernel, grid, block, words, count, shared):
 
 ON_A_CARD = os.environ.get("RADMPC_TEST_CARD") == "cuda"
 launch = card.launch if ON_A_CARD else emulate
-GPU = Gpu(np, launch, cores=2, shared_bytes=227 << 10)
+
+
+def _gpu() -> Gpu:
+    """With the sizes of the card that is there."""
+    if not ON_A_CARD:
+        return Gpu(np, launch, cores=2, shared_bytes=227 << 10)
+    real = gpu(0)
+    return Gpu(np, launch, cores=real.cores, shared_bytes=real.shared_bytes)
+
+
+GPU = _gpu()

@@ -182,14 +182,6 @@ static inline unsigned char* shared_memory() {
 
 static inline void barrier() { emulator::wait(emulator::AT_BLOCK); }
 
-static inline unsigned ballot(bool bit) {
-    bool all[32];
-    emulator::given(bit, all);
-    unsigned word = 0;
-    for (int lane = 0; lane < 32; ++lane) word |= (unsigned)all[lane] << lane;
-    return word;
-}
-
 static inline unsigned shuffle_xor(unsigned x, int mask) {
     unsigned all[32];
     emulator::given(x, all);
