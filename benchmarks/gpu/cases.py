@@ -16,7 +16,7 @@ from kernels.cuda.operand import Side, Target, matrix
 
 SIDE = 4096
 STREAM = 1 << 32  # bytes
-LIMBS, LIMB_PRODUCTS = 4, 10  # of 16 bits; of their pairs, those that matter mod 2^64
+LIMB_PRODUCTS = 10  # of the pairs of four limbs of 16 bits, those that matter mod 2^64
 
 
 @dataclass(frozen=True)

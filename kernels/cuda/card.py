@@ -7,9 +7,9 @@ from functools import cache
 from typing import Any
 
 from kernels.cuda.launch import Gpu
-from kernels.cuda.machine import CudaMachine
+from kernels.cuda.machine import cuda_machine
 from kernels.cuda.source import OPTIONS, text
-from kernels.machines import Memory, make_known
+from kernels.machines import Machine, Memory, make_known
 
 OLDEST = 75  # compute capability, without its point: what CUDA 13 has and `ldmatrix` needs
 _NONE = "no card is visible: see nvidia-smi and CUDA_VISIBLE_DEVICES"
@@ -108,9 +108,9 @@ def gpu(device: int) -> Gpu:
 
 
 @cache
-def machine(device: int) -> CudaMachine:
+def machine(device: int) -> Machine:
     """The kernels of one card."""
-    return CudaMachine(gpu(device))
+    return cuda_machine(gpu(device))
 
 
 class Cards:

@@ -6,25 +6,18 @@ product is one product of twice the depth.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import prod
 from typing import TypeAlias
 
 from kernels.array import Array, Shape
-from kernels.cuda import products, words
 from kernels.cuda.launch import Gpu
-from kernels.cuda.operand import NONE, ONES, Gather, Side, Target
+from kernels.cuda.operand import NONE, ONES, Gather, Side, Target, Terms, alike, steps_of
+from kernels.cuda.products import carry_out
 
 FORWARD, INPUT_GRAD, WEIGHT_GRAD = range(3)  # Kind, in src/view.h
 
-Product: TypeAlias = Callable[[Gpu, Array, Target, Side, Side], None]
-Terms: TypeAlias = tuple[tuple[Array, Array | None], ...]
 Three: TypeAlias = tuple[int, int, int]
-
-
-def choose(m: int, n: int, depth: int) -> Product:
-    """What carries out a product of m x n sums of `depth` products of words."""
-    return words.product if words.suits(m, n, depth) else products.product
 
 
 def conv_add(
@@ -40,7 +33,9 @@ def conv_add(
 ) -> None:
     """In place, out += f(x, y), f the map of a kind: see `kernels.conv`."""
     walk = stride, padding, dilation, groups
-    _carry_out(gpu, out, *sides(gpu, kind, *walk, out.shape, ((x, None),), ((y, None),)))
+    (x,), (y,) = alike(gpu.xp, x), alike(gpu.xp, y)
+    a, b, target = sides(kind, *walk, out.shape, ((x, None),), ((y, None),))
+    carry_out(gpu, out, target, a, b)
 
 
 def conv_cross(
@@ -58,16 +53,13 @@ def conv_cross(
 ) -> None:
     """In place, out += f(x0, y0 + y1) + f(x1, y0)."""
     walk = stride, padding, dilation, groups
+    (x0, x1), (y0, y1) = alike(gpu.xp, x0, x1), alike(gpu.xp, y0, y1)
     x, y = ((x0, None), (x1, None)), ((y0, y1), (y0, None))
-    _carry_out(gpu, out, *sides(gpu, kind, *walk, out.shape, x, y))
-
-
-def _carry_out(gpu: Gpu, out: Array, a: Side, b: Side, target: Target) -> None:
-    choose(a.rows, b.rows, a.depth * len(a.terms))(gpu, out, target, a, b)
+    a, b, target = sides(kind, *walk, out.shape, x, y)
+    carry_out(gpu, out, target, a, b)
 
 
 def sides(
-    gpu: Gpu,
     kind: int,
     stride: Shape,
     padding: Shape,
@@ -80,17 +72,15 @@ def sides(
     """A convolution or a gradient of one as a product; its groups are a batch.
 
     Args:
-        gpu: where the arrays are.
         kind: FORWARD, INPUT_GRAD or WEIGHT_GRAD.
         stride: one number for each spatial dimension, as in the next two.
         padding: at both ends.
         dilation: of the kernel.
         groups: that channels are in.
         out: shape of the result, which is C-contiguous.
-        x: terms of the first argument. Rows of the product are windows in it.
-        y: terms of the second.
+        x: terms of the first argument, all laid out alike. Rows of the product are windows in it.
+        y: terms of the second, likewise.
     """
-    x, y = _alike(gpu, x), _alike(gpu, y)
     by, pad, reach = _three(stride, 1), _three(padding, 0), _three(dilation, 1)
     (n, channels), size, (xn, xc), step = _layout(x[0][0])
     (p, q), k, (yp, yq), y_step = _layout(y[0][0])
@@ -120,30 +110,8 @@ def _plain(rows: int, first: int, rest: Three, row_step: int, step: int, steps: 
 
 def _layout(a: Array) -> tuple[tuple[int, int], Three, tuple[int, int], Three]:
     """Sizes of the first two dimensions and of the spatial ones, and the steps of each."""
-    (first, second, *spatial), (one, two, *rest) = a.shape, _steps(a)
+    (first, second, *spatial), (one, two, *rest) = a.shape, steps_of(a)
     return (first, second), _three(spatial, 1), (one, two), _three(rest, 0)
-
-
-def _steps(a: Array) -> Shape:
-    """Elements from one to the next in each dimension; 0 where there is no next one."""
-    pairs = zip(a.shape, a.strides, strict=True)
-    return tuple(step // a.itemsize if size > 1 else 0 for size, step in pairs)
-
-
-def _alike(gpu: Gpu, terms: Terms) -> Terms:
-    """Terms laid out alike, forwards and in whole elements: as they are, or copied so."""
-    arrays = {id(a): a for term in terms for a in term if a is not None}
-    first = next(iter(arrays.values()))
-    if (
-        all(
-            _steps(a) == _steps(first) and not any(s % a.itemsize for s in a.strides)
-            for a in arrays.values()
-        )
-        and min(_steps(first)) >= 0
-    ):
-        return terms
-    copies = {name: gpu.xp.ascontiguousarray(a) for name, a in arrays.items()}
-    return tuple((copies[id(a)], None if b is None else copies[id(b)]) for a, b in terms)
 
 
 def _three(numbers: Sequence[int], missing: int) -> Three:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Any
-
-import numpy as np
-
 from kernels.array import Array, Shape
 from kernels.cuda.launch import Gpu
+from kernels.cuda.operand import alike
 
 MOST_DIMS = 6  # as in src/cuda/elementwise.cu
 Steps = tuple[tuple[int, int, int], ...]  # size, and both operands' steps, of each dimension
@@ -21,14 +17,7 @@ def multiply_add(gpu: Gpu, out: Array, x: Array, y: Array) -> None:
 
 def multiply_cross(gpu: Gpu, out: Array, x0: Array, x1: Array, y0: Array, y1: Array) -> None:
     """In place, out += x0 * (y0 + y1) + x1 * y0."""
-    _multiply(gpu, "cross", out, _alike(gpu, x0, x1), _alike(gpu, y0, y1))
-
-
-def _alike(gpu: Gpu, a: Array, b: Array) -> tuple[Array, Array]:
-    """Both terms are read through one set of steps."""
-    if a.strides == b.strides:
-        return a, b
-    return gpu.xp.ascontiguousarray(a), gpu.xp.ascontiguousarray(b)
+    _multiply(gpu, "cross", out, alike(gpu.xp, x0, x1), alike(gpu.xp, y0, y1))
 
 
 def _multiply(gpu: Gpu, form: str, out: Array, x: tuple[Array, ...], y: tuple[Array, ...]) -> None:
@@ -41,7 +30,7 @@ def _multiply(gpu: Gpu, form: str, out: Array, x: tuple[Array, ...], y: tuple[Ar
         (_, sx, sy) = steps[0] if steps else (1, 1, 1)
         gpu.each("elementwise", f"multiply_{form}_{suffix}", out, *x, sx, *y, sy, n=out.size)
     else:
-        layout = _layout(gpu, steps)
+        layout = gpu.table(_layout(steps))
         gpu.each("elementwise", f"multiply_any_{form}_{suffix}", out, *x, *y, layout, n=out.size)
 
 
@@ -58,11 +47,10 @@ def merged(shape: Shape, x: Shape, y: Shape, itemsize: int) -> Steps:
     return tuple(found)
 
 
-@lru_cache(maxsize=1024)
-def _layout(gpu: Gpu, steps: Steps) -> Any:
-    """On the card, as the kernel has it."""
+def _layout(steps: Steps) -> tuple[int, ...]:
+    """As the kernel has it: sizes, then each operand's steps."""
     whole = ((1, 0, 0),) * (MOST_DIMS - len(steps)) + steps
-    return gpu.xp.asarray(np.array(list(zip(*whole, strict=True)), np.int64))
+    return tuple(n for of in zip(*whole, strict=True) for n in of)
 
 
 def truncation_public(gpu: Gpu, out: Array, fraction: int, c: Array, rho: Array, mu: Array) -> None:

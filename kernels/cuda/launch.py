@@ -1,10 +1,15 @@
-"""What starts kernels: CuPy on a GPU, or in tests an emulator of a thread block."""
+"""What starts kernels: CuPy on a card (`card`), or in tests an emulator of a thread block."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol
+
+import numpy as np
+
+from kernels.array import Array
 
 THREADS = 256  # of a block, where a kernel is one loop over elements
 WAVES = 16  # blocks of such a kernel for each core of the card
@@ -50,8 +55,18 @@ class Gpu:
     cores: int
     shared_bytes: int
 
+    def table(self, words: tuple[int, ...]) -> Array:
+        """Integers of 8 bytes on the card, as a kernel reads sizes; the same ones are sent once."""
+        return _table(self, words)
+
     def each(self, source: str, kernel: str, *arguments: Any, n: int) -> None:
         """Start a kernel that loops over n elements, with n as its last argument."""
         if n:
             blocks = min(-(-n // THREADS), WAVES * self.cores)
             self.launch(source, kernel, (blocks, 1, 1), THREADS, (*arguments, n))
+
+
+@lru_cache(maxsize=4096)
+def _table(gpu: Gpu, words: tuple[int, ...]) -> Array:
+    found: Array = gpu.xp.asarray(np.array(words, np.int64))
+    return found

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 from kernels.array import Array, Shape
 
 NONE = (0, 0, 0)
 ONES = (1, 1, 1)
+Terms: TypeAlias = tuple[tuple[Array, Array | None], ...]
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class Side:
     """
 
     gather: Gather
-    terms: tuple[tuple[Array, Array | None], ...]
+    terms: Terms
     offsets: tuple[int, ...] = (0,)
     rows: int = field(init=False)
     depth: int = field(init=False)
@@ -98,3 +100,22 @@ class Target:
     inner_step: int
     column_step: int
     offsets: tuple[int, ...] = (0,)
+
+
+def steps_of(a: Array) -> Shape:
+    """Elements between neighbours; 0 where there are none, whatever the array says."""
+    pairs = zip(a.shape, a.strides, strict=True)
+    return tuple(step // a.itemsize if size > 1 else 0 for size, step in pairs)
+
+
+def alike(xp: Any, *arrays: Array) -> tuple[Array, ...]:
+    """Arrays as kernels read them: laid out alike, forwards, in whole elements. Others are copied.
+
+    What all of them only repeat is copied once.
+    """
+    steps = [steps_of(a) for a in arrays]
+    whole = not any(s % a.itemsize for a in arrays for s in a.strides)
+    if whole and steps.count(steps[0]) == len(steps) and min(steps[0], default=0) >= 0:
+        return arrays
+    once = tuple(slice(None) if any(s) else slice(1) for s in zip(*steps, strict=True))
+    return tuple(xp.broadcast_to(xp.ascontiguousarray(a[once]), a.shape) for a in arrays)

@@ -6,15 +6,15 @@ separate, so that an operand that stays the same is split once for many products
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any, TypeAlias
 
 from kernels.array import Array, Shape
 from kernels.cuda import words as word_by_word
 from kernels.cuda.launch import Gpu
-from kernels.cuda.operand import Gather, Side, Target, matrix
+from kernels.cuda.operand import Gather, Side, Target, Terms, alike, matrix, steps_of
 
 THREADS = 256  # of a block of either kernel
 CHUNK = 32  # of the summed index, in one stage of shared memory; planes are a multiple deep
@@ -29,7 +29,7 @@ LEAST_CHUNKS = 8  # for each block where several share the depth of one tile
 MOST_PLANES = 1 << 30  # bytes of one side's planes in one step
 MOST_ROWS = (1 << 32) - 1  # of a result: a kernel divides a row's number in 32 bits
 
-_Terms: TypeAlias = tuple[tuple[Array, Array | None], ...]
+Product: TypeAlias = Callable[[Gpu, Array, Target, Side, Side], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,13 +47,6 @@ class Planes:
     which: tuple[int, ...]
     rows: range
     depth: int
-
-
-@lru_cache(maxsize=256)
-def _words(gpu: Gpu, words: tuple[int, ...]) -> Array:
-    """Words in the card's memory. The same ones come again and again."""
-    found: Array = gpu.xp.asarray(words, dtype=gpu.xp.int64)
-    return found
 
 
 def _ceil(n: int, unit: int) -> int:
@@ -108,8 +101,8 @@ def planes_of(
             digits,
             base,
             0 if plus is None else plus,
-            _words(gpu, side.gather.words),
-            _words(gpu, tuple(matrices)),
+            gpu.table(side.gather.words),
+            gpu.table(tuple(matrices)),
             rows.start,
             len(rows),
             side.depth,
@@ -145,16 +138,16 @@ def add_product(gpu: Gpu, out: Array, target: Target, a: Planes, b: Planes) -> N
     stages = 3 if gpu.shared_bytes >= THREE_STAGES else 2
     arguments = (
         out,
-        _words(gpu, target.offsets),
+        gpu.table(target.offsets),
         min(target.inner, MOST_ROWS),
         target.outer_step,
         target.inner_step,
         target.column_step,
         a.digits,
-        _words(gpu, a.which * (batch // len(a.which))),
+        gpu.table(a.which * (batch // len(a.which))),
         len(a.rows),
         b.digits,
-        _words(gpu, b.which * (batch // len(b.which))),
+        gpu.table(b.which * (batch // len(b.which))),
         len(b.rows),
         a.depth,
         splits,
@@ -198,6 +191,16 @@ def product(gpu: Gpu, out: Array, target: Target, a: Side, b: Side) -> None:
                 add_product(gpu, out, here, left, right)
 
 
+def choose(m: int, n: int, depth: int) -> Product:
+    """What carries out a product of m x n sums of `depth` products of words."""
+    return word_by_word.product if word_by_word.suits(m, n, depth) else product
+
+
+def carry_out(gpu: Gpu, out: Array, target: Target, a: Side, b: Side) -> None:
+    """A product by whichever way is shorter."""
+    choose(a.rows, b.rows, a.depth * len(a.terms))(gpu, out, target, a, b)
+
+
 def _products(batch: int, *sides: Side) -> list[slice]:
     """Runs of a batch so short that planes of one run stay below MOST_PLANES, if rows allow."""
     each = max(s.rows * _row_bytes(s) if len(set(s.offsets)) > 1 else 1 for s in sides)
@@ -214,58 +217,38 @@ def _rows(side: Side) -> list[range]:
 
 def matmul_add(gpu: Gpu, out: Array, x: Array, y: Array) -> None:
     """Do out += x @ y; all have the same batch, `out` is C-contiguous."""
-    (x,), (y,) = _alike(gpu, x), _alike(gpu, y)
+    (x,), (y,) = alike(gpu.xp, x), alike(gpu.xp, y)
     _matmul(gpu, out, ((x, None),), ((y, None),))
 
 
 def matmul_cross(gpu: Gpu, out: Array, x0: Array, x1: Array, y0: Array, y1: Array) -> None:
     """Do out += x0 @ (y0 + y1) + x1 @ y0, which is one product of twice the depth."""
-    (x0, x1), (y0, y1) = _alike(gpu, x0, x1), _alike(gpu, y0, y1)
+    (x0, x1), (y0, y1) = alike(gpu.xp, x0, x1), alike(gpu.xp, y0, y1)
     _matmul(gpu, out, ((x0, None), (x1, None)), ((y0, y1), (y0, None)))
 
 
-def _matmul(gpu: Gpu, out: Array, x: _Terms, y: _Terms) -> None:
+def _matmul(gpu: Gpu, out: Array, x: Terms, y: Terms) -> None:
     *batch, m, n = out.shape
     depth = x[0][0].shape[-1]
     if not out.size or not depth:
         return
-    *x_batch, x_row, x_column = _steps(x[0][0])
-    *y_batch, y_row, y_column = _steps(y[0][0])
+    *x_batch, x_row, x_column = steps_of(x[0][0])
+    *y_batch, y_row, y_column = steps_of(y[0][0])
     x_step, y_step = _merged(batch, x_batch), _merged(batch, y_batch)
-    few = word_by_word.suits(m, n, depth * len(x))
-    carry_out = word_by_word.product if few else product
     if y_step == 0 and x_step is not None:  # one y for all: the batch is more rows of x
         rows = out.size // n
         a = Side(_stack(rows // m, m, depth, x_step, x_row, x_column), x)
-        carry_out(gpu, out, Target(rows, 0, n, 1), a, Side(matrix(n, depth, y_column, y_row), y))
+        b = Side(matrix(n, depth, y_column, y_row), y)
+        target = Target(rows, 0, n, 1)
     elif x_step == 0 and y_step is not None:  # one x for all: more columns of y, and all transposed
-        b = Side(_stack(out.size // m // n, n, depth, y_step, y_column, y_row), y)
-        carry_out(gpu, out, Target(n, m * n, 1, n), b, Side(matrix(m, depth, x_row, x_column), x))
+        a = Side(_stack(out.size // m // n, n, depth, y_step, y_column, y_row), y)
+        b = Side(matrix(m, depth, x_row, x_column), x)
+        target = Target(n, m * n, 1, n)
     else:
         a = Side(matrix(m, depth, x_row, x_column), x, _offsets(batch, x_batch))
         b = Side(matrix(n, depth, y_column, y_row), y, _offsets(batch, y_batch))
-        offsets = tuple(range(0, out.size, m * n))
-        carry_out(gpu, out, Target(m, 0, n, 1, offsets), a, b)
-
-
-def _steps(a: Array) -> Shape:
-    """Elements between neighbours; 0 where there are none, whatever the array says."""
-    return tuple(
-        0 if n == 1 else s // a.dtype.itemsize for n, s in zip(a.shape, a.strides, strict=True)
-    )
-
-
-def _alike(gpu: Gpu, *arrays: Array) -> tuple[Array, ...]:
-    """The same, copied where kernels cannot read them as they lie; all then lie alike."""
-    steps = [_steps(a) for a in arrays]
-    unit = arrays[0].dtype.itemsize
-    whole = all(s % unit == 0 for a in arrays for s in a.strides)
-    if whole and steps.count(steps[0]) == len(steps) and min(steps[0]) >= 0:
-        return arrays
-    # What all of them only repeat is copied once.
-    once = tuple(slice(None) if any(s) else slice(1) for s in zip(*steps, strict=True))
-    xp = gpu.xp
-    return tuple(xp.broadcast_to(xp.ascontiguousarray(a[once]), a.shape) for a in arrays)
+        target = Target(m, 0, n, 1, tuple(range(0, out.size, m * n)))
+    carry_out(gpu, out, target, a, b)
 
 
 def _merged(shape: Sequence[int], steps: Sequence[int]) -> int | None:

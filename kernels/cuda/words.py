@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
-
-import numpy as np
 
 from kernels.array import Array
 from kernels.cuda.launch import Gpu
@@ -57,8 +54,8 @@ def product(gpu: Gpu, out: Array, target: Target, a: Side, b: Side) -> None:
             out,
             *_pointers(a),
             *_pointers(b),
-            _table(gpu, (*_words(a.gather, rows), *_words(b.gather, columns))),
-            _table(gpu, tuple(n for each in offsets for n in each)),
+            gpu.table((*_words(a.gather, rows), *_words(b.gather, columns))),
+            gpu.table(tuple(n for each in offsets for n in each)),
             a.rows,
             b.rows,
             depth,
@@ -118,10 +115,3 @@ def _step(g: Gather, sizes: tuple[int, ...], step: int, by: tuple[int, ...]) -> 
         if sizes[d + 1] > 1:
             return abs(by[d]) * g.step[d]
     return step if sizes[0] > 1 else float("inf")
-
-
-@lru_cache(maxsize=1024)
-def _table(gpu: Gpu, words: tuple[int, ...]) -> Array:
-    """Integers in the card's memory; those of a shape are sent to it once."""
-    found: Array = gpu.xp.asarray(np.array(words, np.int64))
-    return found

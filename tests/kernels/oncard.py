@@ -13,7 +13,7 @@ import numpy as np
 
 from kernels.cuda import card
 from kernels.cuda.launch import Gpu
-from kernels.cuda.machine import CudaMachine
+from kernels.cuda.machine import cuda_machine
 from kernels.machines import Memory, make_known
 from tests.kernels import emulator
 
@@ -95,6 +95,6 @@ if emulator.ON_A_CARD:
     OnCard = CARD.xp.ndarray
 else:
     GPU = Gpu(Library(), launch, cores=emulator.GPU.cores, shared_bytes=emulator.GPU.shared_bytes)
-    CARD = Memory(GPU.xp, CudaMachine(GPU), get=lambda a: np.array(a.view(np.ndarray)))
+    CARD = Memory(GPU.xp, cuda_machine(GPU), get=lambda a: np.array(a.view(np.ndarray)))
     OnCard = StandIn
     make_known(OnCard, CARD)

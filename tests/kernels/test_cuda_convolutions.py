@@ -9,6 +9,7 @@ from kernels import reference
 from kernels.conv import Geometry
 from kernels.cuda import convolutions, products, words
 from kernels.cuda.convolutions import FORWARD, INPUT_GRAD, WEIGHT_GRAD
+from kernels.cuda.operand import alike, steps_of
 from tests.kernels.drawing import LAYOUTS, RING, SEEDS, Words, crossed, some
 from tests.kernels.emulator import GPU
 from tests.kernels.test_convolutions import cases, operands
@@ -35,7 +36,7 @@ def way(request):
 def check(way, draw, case, first, second):
     """All kinds, of one product and of a replicated one; `second` may be laid out otherwise."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(convolutions, "choose", lambda *_: way)
+        patch.setattr(products, "choose", lambda *_: way)
         check_chosen(draw, case, first, second)
 
 
@@ -82,20 +83,22 @@ def test_all_kinds_are_exact_where_sums_are_long_and_tiles_meet(way, case):
 
 
 def test_terms_laid_out_alike_are_read_where_they_lie():
-    draw, g = Words(4), Geometry((1,), (1,), (1,))
-
-    def both(layout):
-        x, y = draw(2, 3, 9, layout=layout), draw(4, 3, 3, layout=layout)
-        a, b, _ = convolutions.sides(
-            GPU, FORWARD, g.stride, g.padding, g.dilation, 1, (2, 4, 9), ((x, None),), ((y, y),)
-        )
-        return x, y, a.terms[0][0], b.terms[0]
-
+    draw = Words(4)
     for layout in ("plain", "transposed", "strided"):
-        x, y, a, b = both(layout)
-        assert a is x and b[0] is y and b[1] is y
-    x, y, a, b = both("reversed")
-    assert np.array_equal(a, x) and a.flags.c_contiguous and b[0] is b[1] is not y
+        x, y = draw(4, 3, 3, layout=layout), draw(4, 3, 3, layout=layout)
+        one, other = alike(np, x, y)
+        assert one is x and other is y
+    for x, y in (
+        (draw(4, 3, 3, layout="reversed"), draw(4, 3, 3, layout="reversed")),
+        (draw(4, 3, 3), draw(4, 3, 3, layout="strided")),
+        (np.broadcast_to(draw(1, 3, 3), (4, 3, 3)), draw(4, 3, 3)),
+    ):
+        one, other = alike(np, x, y)
+        assert steps_of(one) == steps_of(other) and min(steps_of(one)) >= 0
+        assert np.array_equal(one, x) and np.array_equal(other, y)
+    repeated = np.broadcast_to(draw(1, 3)[..., ::-1], (4, 3))
+    (copied,) = alike(np, repeated)
+    assert steps_of(copied) == (0, 1) and np.array_equal(copied, repeated)
 
 
 @pytest.mark.parametrize(
@@ -108,4 +111,4 @@ def test_terms_laid_out_alike_are_read_where_they_lie():
     ],
 )
 def test_thin_and_small_products_are_made_word_by_word(m, n, depth, way):
-    assert convolutions.choose(m, n, depth) is convolutions.choose(n, m, depth) is way
+    assert products.choose(m, n, depth) is products.choose(n, m, depth) is way

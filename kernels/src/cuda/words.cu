@@ -160,28 +160,16 @@ DEVICE void words(T* out, Term<T> a0, Term<T> a1, Term<T> b0, Term<T> b1, const 
     }
 }
 
-KERNEL words_u64(u64* out, const u64* a0, const u64* a0_plus, const u64* a1, const u64* a1_plus, const u64* b0,
-                 const u64* b0_plus, const u64* b1, const u64* b1_plus, const Side* sides, const i64* offsets,
-                 i64 m, i64 n, i64 depth, i64 total, i64 span, i64 batch, i64 shared) {
-    words<u64, 64, 64, 16>(out, {a0, a0_plus}, {a1, a1_plus}, {b0, b0_plus}, {b1, b1_plus}, sides, offsets, m, n,
-                           depth, total, span, batch, shared);
-}
-KERNEL words_u32(u32* out, const u32* a0, const u32* a0_plus, const u32* a1, const u32* a1_plus, const u32* b0,
-                 const u32* b0_plus, const u32* b1, const u32* b1_plus, const Side* sides, const i64* offsets,
-                 i64 m, i64 n, i64 depth, i64 total, i64 span, i64 batch, i64 shared) {
-    words<u32, 64, 64, 16>(out, {a0, a0_plus}, {a1, a1_plus}, {b0, b0_plus}, {b1, b1_plus}, sides, offsets, m, n,
-                           depth, total, span, batch, shared);
-}
-// Up to 8 rows: no thread is without work.
-KERNEL words_thin_u64(u64* out, const u64* a0, const u64* a0_plus, const u64* a1, const u64* a1_plus, const u64* b0,
-                      const u64* b0_plus, const u64* b1, const u64* b1_plus, const Side* sides, const i64* offsets,
-                      i64 m, i64 n, i64 depth, i64 total, i64 span, i64 batch, i64 shared) {
-    words<u64, 8, 128, 64>(out, {a0, a0_plus}, {a1, a1_plus}, {b0, b0_plus}, {b1, b1_plus}, sides, offsets, m, n,
-                           depth, total, span, batch, shared);
-}
-KERNEL words_thin_u32(u32* out, const u32* a0, const u32* a0_plus, const u32* a1, const u32* a1_plus, const u32* b0,
-                      const u32* b0_plus, const u32* b1, const u32* b1_plus, const Side* sides, const i64* offsets,
-                      i64 m, i64 n, i64 depth, i64 total, i64 span, i64 batch, i64 shared) {
-    words<u32, 8, 128, 64>(out, {a0, a0_plus}, {a1, a1_plus}, {b0, b0_plus}, {b1, b1_plus}, sides, offsets, m, n,
-                           depth, total, span, batch, shared);
-}
+#define PARAMETERS(T)                                                                                                 \
+    T *out, const T *a0, const T *a0_plus, const T *a1, const T *a1_plus, const T *b0, const T *b0_plus, const T *b1, \
+        const T *b1_plus, const Side *sides, const i64 *offsets, i64 m, i64 n, i64 depth, i64 total, i64 span,        \
+        i64 batch, i64 shared
+#define ARGUMENTS                                                                                                     \
+    out, {a0, a0_plus}, {a1, a1_plus}, {b0, b0_plus}, {b1, b1_plus}, sides, offsets, m, n, depth, total, span, batch, \
+        shared
+
+// Thin ones have up to 8 rows: no thread is without work.
+KERNEL words_u64(PARAMETERS(u64)) { words<u64, 64, 64, 16>(ARGUMENTS); }
+KERNEL words_u32(PARAMETERS(u32)) { words<u32, 64, 64, 16>(ARGUMENTS); }
+KERNEL words_thin_u64(PARAMETERS(u64)) { words<u64, 8, 128, 64>(ARGUMENTS); }
+KERNEL words_thin_u32(PARAMETERS(u32)) { words<u32, 8, 128, 64>(ARGUMENTS); }
