@@ -1,11 +1,10 @@
-"""Dry runs in processes of their own: how long a rank computes, and what memory it needs."""
+"""Dry runs in processes of their own: how long ranks compute, and what memory each needs."""
 
 from __future__ import annotations
 
 import multiprocessing
 import re
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableSequence, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from mpc.errors import UsageError
 from protocols.cli.job import Job
 from protocols.cli.plan.cohort import Cohort
 from protocols.cli.plan.dry import dry_run
+from protocols.cli.plan.lockstep import START, Lockstep
 from protocols.cli.plan.repeats import totals
 from protocols.cli.plan.silence import Replay
 
@@ -27,7 +27,7 @@ class Measured:
     """What ranks that ran dry side by side did.
 
     Args:
-        seconds: of computing, by metered path, of each.
+        seconds: of computing and of waiting for another rank's computing, by path, of each.
         peak_bytes: the most memory that one of them had.
     """
 
@@ -38,7 +38,7 @@ class Measured:
 def measure(
     job: Job, command: str, cohort: Cohort, heard: Sequence[Sequence[bytes]], threads: int
 ) -> Measured:
-    """Dry runs of ranks that have a machine together, at the same time: they share its memory too.
+    """Dry runs of ranks that have a machine together, in lockstep: they share its memory too.
 
     Args:
         job: the job.
@@ -50,8 +50,11 @@ def measure(
     Raises:
         UsageError: a rank was ended from outside.
     """
-    count = len(heard)
-    with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn")) as pool:
+    count, context = len(heard), multiprocessing.get_context("spawn")
+    steps = context.Array("q", [START] * count, lock=False)  # in memory of all of them
+    with ProcessPoolExecutor(
+        count, mp_context=context, initializer=_share, initargs=(steps,)
+    ) as pool:
         started = [
             pool.submit(_here, job, command, cohort, rank, said, threads)
             for rank, said in enumerate(heard)
@@ -67,19 +70,28 @@ def measure(
     return Measured(seconds, max(one.peak_bytes for one in ran))
 
 
+_STEPS: list[MutableSequence[int]] = []  # of a process here; only those it makes can be handed it
+
+
+def _share(steps: MutableSequence[int]) -> None:
+    _STEPS[:] = [steps]
+
+
 def _here(
     job: Job, command: str, cohort: Cohort, rank: int, heard: Sequence[bytes], threads: int
 ) -> Measured:
-    native.threads(threads)
-    torch.set_num_threads(1)  # as mpirun's ranks have it
-    since, worked = time.perf_counter(), time.process_time()
-    dry = dry_run(job, command, cohort, Replay(rank, len(job.sites), heard))
-    took, worked = time.perf_counter() - since, time.process_time() - worked
-    # The time that a core was someone else's is not counted here, but where ranks are more than
-    # cores (`predict`); of several threads one cannot tell which waited.
-    part = min(1.0, worked / took) if threads == 1 else 1.0
+    (steps,) = _STEPS
+    lockstep = Lockstep(rank, steps)
+    try:
+        native.threads(threads)
+        torch.set_num_threads(1)  # as mpirun's ranks have it
+        lockstep.reach(0, range(len(steps)))  # nobody waits while another one is started
+        replay = Replay(rank, len(job.sites), heard, lockstep if len(steps) > 1 else None)
+        dry = dry_run(job, command, cohort, replay)
+    finally:
+        lockstep.leave()
     (costs,) = totals([dry.parts])
-    return Measured([{path: part * c.seconds for path, c in costs.items()}], _peak())
+    return Measured([{path: c.seconds for path, c in costs.items()}], _peak())
 
 
 def _peak() -> int:

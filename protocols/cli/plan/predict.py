@@ -34,25 +34,24 @@ def predicted(
 ) -> dict[str, Seconds]:
     """By metered path.
 
-    The ranks wait for the slowest of them in each round. On one machine they share the cores, a
-    dealer's rank too: all of them compute as long as the mean of them does, times ranks over cores,
-    if that is longer. The last rank alone has items to ask for or to open, and the others wait.
+    What was measured of ranks in lockstep has in it that they share cores and wait for the slowest
+    of them; a dealer, who was not there, would share the cores too. The last rank alone has items
+    to ask for or to open, and the others wait.
 
     Args:
         network: what is between the parties.
-        compute: seconds of a rank alone, by path; of those that were measured.
+        compute: seconds by path, of each rank that was measured.
         ranks: rounds and bytes, by path, at each rank.
         dealt: for additive sharing.
         source: where that has its randomness from.
     """
     beside = len(ranks) + (source == "dealer")
-    crowd = 0.0 if network.apart else beside / network.cores
+    crowd = 1.0 if network.apart else max(1.0, beside / max(network.cores, len(ranks)))
     found = {}
     for path in sorted({path for costs in (*compute, *ranks) for path in costs}):
         counts = [costs.get(path, Count()) for costs in ranks]
-        alone = [of.get(path, 0.0) for of in compute]
         found[path] = Seconds(
-            max(*alone, crowd * sum(alone) / len(alone)),
+            crowd * sum(of.get(path, 0.0) for of in compute) / len(compute),
             counts[0].rounds * network.round_s,
             max(c.sent_bytes for c in counts) / network.bytes_per_s,
             _waiting(network, dealt, path, source) if dealt is not None else 0.0,

@@ -13,6 +13,7 @@ import numpy as np
 from mpc.ring import Array
 from mpc.transport.base import Incoming, Outgoing, Transport
 from mpc.transport.silent import SilentTransport
+from protocols.cli.plan.lockstep import Lockstep
 
 _PUBLIC = (np.dtype(np.uint8), np.dtype(np.int64))
 
@@ -49,16 +50,21 @@ class Replay(SilentTransport):
         rank: whose part is played.
         size: how many there were.
         heard: what was public.
+        lockstep: with others, who are waited for.
     """
 
-    def __init__(self, rank: int, size: int, heard: Sequence[bytes]) -> None:
+    def __init__(
+        self, rank: int, size: int, heard: Sequence[bytes], lockstep: Lockstep | None = None
+    ) -> None:
         """Start at the beginning."""
         super().__init__(rank, size)
-        self._heard = iter(heard)
+        self._heard, self._lockstep = iter(heard), lockstep
 
     def exchange(self, step: int, send: Outgoing, receive: Incoming, deadline_s: float) -> None:
         """See `Transport.exchange`."""
         super().exchange(step, send, receive, deadline_s)
+        if self._lockstep is not None:
+            self._lockstep.reach(step, receive)
         for arrays in _public(receive).values():
             for array in arrays:
                 array.reshape(-1).view(np.uint8)[:] = np.frombuffer(next(self._heard), np.uint8)
