@@ -49,7 +49,7 @@ class Dealt:
 class Source(ABC):
     """Where a party's correlated randomness comes from.
 
-    A source made by oblivious transfer or homomorphic encryption has the same three methods, and
+    A source made by oblivious transfer or homomorphic encryption has the same methods, and
     needs nobody else: it may exchange messages in `take`.
     """
 
@@ -61,10 +61,19 @@ class Source(ABC):
         """This party's share of an item that was never served before.
 
         All parties ask for the same items in the same order, each before the first message of the
-        step that uses it. A word on many elements is as many steps as it has chunks.
+        step that uses it.
 
         Raises:
             PreprocessingSpent: there is no such item left.
+        """
+
+    def require(self, items: Sequence[Item]) -> None:  # noqa: B027  who makes them has them
+        """See whether these will be there, in this order; nothing is used up.
+
+        For a step that takes items between its messages.
+
+        Raises:
+            PreprocessingSpent: they are not all left.
         """
 
     @abstractmethod

@@ -14,6 +14,7 @@ from __future__ import annotations
 import fcntl
 import os
 import zlib
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, ClassVar
@@ -160,7 +161,22 @@ class StoredSource(SeededSource):
 
         Nothing is used up if there is none.
         """
-        what, number = described(item).encode(), self._number
+        number = self._found(item, self._number)
+        if number >= self._marked:
+            self._mark(min(number + AHEAD, len(self._lines)))
+        self.skipped += number - self._number
+        self._number = number + 1
+        return number
+
+    def require(self, items: Sequence[Item]) -> None:
+        """See `Source.require`."""
+        number = self._number
+        for item in items:
+            number = self._found(item, number) + 1
+
+    def _found(self, item: Item, number: int) -> int:
+        """The first item from `number` on that is such a one."""
+        what = described(item).encode()
         while number < len(self._lines) and self._lines[number] != what:
             number += 1
         if number == len(self._lines):
@@ -168,10 +184,6 @@ class StoredSource(SeededSource):
                 f"the file of items has no {item.kind} left such as this step needs, "
                 f"at item {self._number} of {len(self._lines)}: make new files with radmpc deal"
             )
-        if number >= self._marked:
-            self._mark(min(number + AHEAD, len(self._lines)))
-        self.skipped += number - self._number
-        self._number = number + 1
         return number
 
     def _mark(self, used: int) -> None:

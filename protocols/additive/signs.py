@@ -9,12 +9,13 @@ left is a tree of sixteen blocks, which takes two rounds (`mpc.correlated.carrie
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
 from kernels import bits as planes_of
 from kernels import ring
-from mpc.correlated.items import Carries, Masked
+from mpc.correlated.items import Carries, Item, Masked
 from mpc.correlated.seeded import Dealt
 from mpc.ring import BITS, WORD, Array
 from mpc.shares import Additive, Bits, Summand
@@ -22,6 +23,7 @@ from protocols.additive.choices import Choices
 from protocols.additive.products import OFFSET
 
 CHUNK = 1 << 20  # elements compared at once: what masks and bit planes come to stays bounded
+Part = Callable[..., list[Array]]  # of a chunk, a `Masked` that was dealt, and a tree if it has one
 
 
 class Signs(Choices):
@@ -37,17 +39,15 @@ class Signs(Choices):
         takes one less, a single block two. More than CHUNK elements take the rounds of as many
         chunks, here and in the two words below, each with items of its own.
         """
+        low = self.width - 1
 
-        def part(own: Array) -> list[Array]:
-            low = self.width - 1
-            dealt = self.source.take(Masked(own.size, low=low))
-            tree = self._tree(own.size, low)
+        def part(own: Array, dealt: Dealt, tree: Dealt | None = None) -> list[Array]:
             r = dealt.masks[0]
             (c,) = self._opened(np.subtract(r, own, out=r))
             products, top = dealt.products
             return [self._sign(np.negative(c), low, products, top, tree)]
 
-        (sign,) = self._in_chunks(part, x.own)
+        (sign,) = self._in_chunks(Masked(x.own.size, low=low), part, x.own)
         return Bits(Additive(sign), x.shape)
 
     def positive_part(self, x: Additive) -> tuple[Bits[Additive], Additive]:
@@ -59,18 +59,17 @@ class Signs(Choices):
         Cost: 4 rounds, and for each element 8 bytes and 35 bits to each peer at width 64; 8 bytes
         and 17 bits at width 32. Safe: r and beta are uniform, and used once.
         """
+        low = self.width - 1
 
-        def part(own: Array) -> list[Array]:
-            low = self.width - 1
-            dealt = self.source.take(Masked(own.size, low=low, choose=True))
-            tree = self._tree(own.size, low)
+        def part(own: Array, dealt: Dealt, tree: Dealt | None = None) -> list[Array]:
             (r, mask), (products, top, beta, both) = dealt.masks, dealt.products
             (c,) = self._opened(np.add(r, own, out=r))
             sign = self._sign(np.negative(c), low, products, top, tree)
             bit, (known,) = self._bit(sign, mask)
             return [bit, ring.select_term(known, own, c, beta, both)]
 
-        bit, chosen = self._in_chunks(part, x.own)
+        item = Masked(x.own.size, low=low, choose=True)
+        bit, chosen = self._in_chunks(item, part, x.own)
         return Bits(Additive(bit), x.shape), Additive(chosen.reshape(x.shape))
 
     def truncated_positive_part(
@@ -88,9 +87,7 @@ class Signs(Choices):
         ring.require_fraction(fraction)  # before anything is used up
         low = min(self.width + fraction, BITS) - 1
 
-        def part(own: Array) -> list[Array]:
-            dealt = self.source.take(Masked(own.size, fraction, low, choose=True))
-            tree = self._tree(own.size, low)
+        def part(own: Array, dealt: Dealt, tree: Dealt | None = None) -> list[Array]:
             r, mask = dealt.masks
             high, above, products, top, beta, beta_high, beta_above = dealt.products
             (c,) = self._opened(self._masked(own, r))
@@ -102,17 +99,13 @@ class Signs(Choices):
             public = (c >> WORD(fraction)) - (OFFSET >> WORD(fraction))
             return [y, bit, ring.select_term(known, y, public, beta, rest)]
 
-        y, bit, chosen = self._in_chunks(part, z.own)
+        item = Masked(z.own.size, fraction, low, choose=True)
+        y, bit, chosen = self._in_chunks(item, part, z.own)
         return (
             Additive(y.reshape(z.shape)),
             Bits(Additive(bit), z.shape),
             Additive(chosen.reshape(z.shape)),
         )
-
-    def _tree(self, n: int, low: int) -> Dealt | None:
-        """Masks for a carry tree; None where there is one block alone."""
-        blocks = -(-low // planes_of.BLOCK)
-        return self.source.take(Carries(blocks, n)) if blocks > 1 else None
 
     def _sign(
         self, known: Array, low: int, products: Array, top: Array, tree: Dealt | None
@@ -121,7 +114,7 @@ class Signs(Choices):
 
         Cost: a round for each level of the tree. Safe: each factor is masked by a bit of its own.
         """
-        blocks, width = -(-low // planes_of.BLOCK), top.shape[1]
+        blocks, width = _blocks(low), top.shape[1]
         g, through = np.zeros((blocks, width), WORD), np.zeros((blocks - 1, width), WORD)
         above = top.copy() if self._is_first else np.zeros_like(top)
         planes_of.block_carries(g, through, above, products, known, low, whole=self._is_first)
@@ -151,11 +144,29 @@ class Signs(Choices):
         (known,) = self._opened_bits(sign ^ mask)
         return (mask ^ known if self._is_first else mask), known
 
-    @staticmethod
-    def _in_chunks(part: Callable[[Array], list[Array]], own: Array) -> list[Array]:
-        """`part` of a flat array, or of its chunks, with results joined along the last axis."""
+    def _in_chunks(self, item: Masked, part: Part, own: Array) -> list[Array]:
+        """`part` of a flat array, or of its chunks, with results joined along the last axis.
+
+        What all chunks will use up is there before the first of them sends anything.
+        """
         flat = own.reshape(-1)
-        if flat.size <= CHUNK:
-            return part(flat)
-        made = [part(flat[at : at + CHUNK]) for at in range(0, flat.size, CHUNK)]
+        chunks = [flat[at : at + CHUNK] for at in range(0, flat.size, CHUNK)] or [flat]
+        needs = [_items(replace(item, n=chunk.size)) for chunk in chunks]
+        self.source.require([each for items in needs for each in items])
+        made = [
+            part(chunk, *map(self.source.take, items))
+            for chunk, items in zip(chunks, needs, strict=True)
+        ]
+        if len(made) == 1:
+            return made[0]
         return [np.concatenate(parts, axis=-1) for parts in zip(*made, strict=True)]
+
+
+def _items(item: Masked) -> list[Item]:
+    """The item, and the masks for a carry tree, unless there is one block alone."""
+    blocks = _blocks(item.low)
+    return [item, Carries(blocks, item.n)] if blocks > 1 else [item]
+
+
+def _blocks(low: int) -> int:
+    return -(-low // planes_of.BLOCK)

@@ -17,7 +17,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from tests.interop.suite_main import SWITCH
+from tests.interop.suite_party import SWITCH
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = ("arithmetic", "binary", "mpc", "nn", "autograd", "gradients", "optim")

@@ -1,24 +1,20 @@
-"""One of CrypTen's test modules, in this process and in those that its tests spawn.
+"""One of CrypTen's test modules, in this process and in those that its tests start.
 
 `python suite_main.py MODULE RESULTS SECONDS` writes what became of each test, as JSON. CrypTen's
-tests spawn their parties, and each of those runs what stands here first: so all of them compute
-with radmpc where the environment says so.
+tests start their parties, which import `suite_party` first: so all of them compute with radmpc
+where the environment says so. They are forked from a server that has done so and has imported the
+tests: a test takes a second or two, where its parties' imports would take ten.
 """
 
 import json
-import os
+import multiprocessing
 import signal
 import sys
 import time
 import unittest
 from pathlib import Path
 
-from protocols.interop.crypten import accelerate
-
-SWITCH = "RADMPC_CRYPTEN_TESTS_ACCELERATED"
-
-if os.environ.get(SWITCH) == "1":
-    accelerate(mpi=False)
+from tests.interop import suite_party
 
 
 class Record(unittest.TextTestResult):
@@ -38,6 +34,12 @@ class Record(unittest.TextTestResult):
         signal.alarm(0)
         self.record[test.id()]["seconds"] = round(time.monotonic() - self._since, 1)
         super().stopTest(test)
+
+    def addSuccess(self, test):  # noqa: N802
+        super().addSuccess(test)
+        # CrypTen's tests pass where nobody reported an error, and who died reported none.
+        if died := [p.name for p in test.processes if p.exitcode]:
+            self._note(test, "failed", f"ended without a report: {', '.join(died)}")
 
     def addFailure(self, test, err):  # noqa: N802
         super().addFailure(test, err)
@@ -67,6 +69,9 @@ def too_long(*_):
 def main():
     module, results, limit = sys.argv[1:]
     signal.signal(signal.SIGALRM, too_long)
+    served = multiprocessing.get_context("forkserver")
+    served.set_forkserver_preload([suite_party.__name__, module])
+    multiprocessing.get_context = lambda _=None: served  # CrypTen asks for "spawn"
     suite = unittest.defaultTestLoader.loadTestsFromName(module)
 
     def made(*args, **kwargs):

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from kernels.ring import multiply
 from mpc.correlated.items import (
     Addend,
+    Carries,
     Choice,
     Masked,
     Triple,
@@ -125,6 +126,28 @@ def test_when_a_file_is_dry_all_parties_hear_it_before_a_message_of_the_step(tmp
         source.close()
 
     run_parties(3, program)
+
+
+def test_a_large_array_whose_last_chunk_has_no_items_sends_nothing_and_uses_nothing_up(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("protocols.additive.signs.CHUNK", 8)
+    first = [Masked(8, low=63), Carries(16, 8)]
+    paths, keys = make_files(tmp_path, 2, [*first, Masked(4, low=63), *first])
+
+    def program(party):
+        source = StoredSource(paths[party.rank], keys[party.rank], party)
+        p = AdditiveProtocol(party, source=source)
+        before = party.meter.total.rounds, party.meter.total.sent_bytes
+        with pytest.raises(PreprocessingSpent, match=r"has no carries left .* at item 0 of 5"):
+            p.sign_bit(p.constant(np.ones(12, np.uint64)))
+        assert before == (party.meter.total.rounds, party.meter.total.sent_bytes)
+        p.sign_bit(p.constant(np.ones(8, np.uint64)))
+        left = source.left
+        source.close()
+        return left
+
+    assert run_parties(2, program) == [3, 3]
 
 
 def test_what_is_asked_for_and_is_not_there_uses_nothing_up(tmp_path):
