@@ -71,6 +71,7 @@ def main():
     signal.signal(signal.SIGALRM, too_long)
     served = multiprocessing.get_context("forkserver")
     served.set_forkserver_preload([suite_party.__name__, module])
+    served.Process = suite_party.Party
     multiprocessing.get_context = lambda _=None: served  # CrypTen asks for "spawn"
     suite = unittest.defaultTestLoader.loadTestsFromName(module)
 
