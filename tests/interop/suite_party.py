@@ -12,7 +12,7 @@ if os.environ.get(SWITCH) == "1":
 
 
 class Party(ForkServerProcess):
-    """A process in the environment of who starts it, as a spawned one has; the server's is older."""
+    """A process in the environment of who starts it, as a spawned one; the server's is older."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
