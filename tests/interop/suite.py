@@ -17,16 +17,19 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from tests.interop.suite_party import SWITCH
+from tests.interop.suite_party import SEED, SWITCH
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = ("arithmetic", "binary", "mpc", "nn", "autograd", "gradients", "optim")
 
 
-def outcomes(path: Path, module: str, *, accelerated: bool, limit_s: int) -> dict[str, dict]:
+def outcomes(
+    path: Path, module: str, *, accelerated: bool, limit_s: int, seed: int = 0
+) -> dict[str, dict]:
     """What became of each test of a module, by its name."""
     environment = os.environ | {
         SWITCH: str(int(accelerated)),
+        SEED: str(seed),
         "PYTHONPATH": os.pathsep.join([str(path), str(ROOT)]),
         "OMP_NUM_THREADS": "1",
     }
@@ -62,6 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("path", type=Path, help="a checkout of CrypTen, or where it is installed")
     parser.add_argument("modules", nargs="*", default=MODULES, help=f"of {' '.join(MODULES)}")
+    parser.add_argument("--seed", type=int, default=0, help="of the tests' inputs, both ways")
     parser.add_argument("--limit", type=int, default=600, help="seconds a test may take")
     asked = parser.parse_args(arguments)
     path = asked.path.resolve()
@@ -69,7 +73,10 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"{path} has no test/test_arithmetic.py")
     failed = False
     for module in asked.modules:
-        ways = [outcomes(path, module, accelerated=a, limit_s=asked.limit) for a in (False, True)]
+        ways = [
+            outcomes(path, module, accelerated=a, limit_s=asked.limit, seed=asked.seed)
+            for a in (False, True)
+        ]
         counts = [Counter(entry["outcome"] for entry in way.values()) for way in ways]
         seconds = [sum(entry.get("seconds", 0) for entry in way.values()) for way in ways]
         said = [", ".join(f"{n} {what}" for what, n in sorted(c.items())) for c in counts]
