@@ -1,6 +1,7 @@
 """Products on matrix units against NumPy, under an emulator of a thread block."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from kernels.cuda import products
 from kernels.cuda.operand import Gather, Side, Target, matrix
 from kernels.cuda.products import add_product, matmul_add, matmul_cross, planes_of, product
 from tests.kernels.drawing import LAYOUTS, RING, SEEDS, Words, crossed
-from tests.kernels.emulator import GPU
+from tests.kernels.emulator import GPU, emulate
 
 ALONE = replace(GPU, cores=1)  # never shares the depth of a product among blocks
 few = settings(deadline=None, max_examples=8)
@@ -172,6 +173,15 @@ def test_every_number_of_stages_gives_the_same(dtype, shared_bytes):
         expected = out + x @ y
         matmul_add(gpu, out, x, y)
         assert np.array_equal(out, expected)
+
+
+@pytest.mark.parametrize("dtype", RING)
+def test_the_older_form_of_turing_gives_the_same(dtype):
+    words, gpu = Words(8, dtype), replace(GPU, launch=partial(emulate, kind=("TURING",)))
+    x, y, out = words(70, 99), words(99, 41), words(70, 41)
+    expected = out + x @ y
+    matmul_add(gpu, out, x, y)
+    assert np.array_equal(out, expected)
 
 
 @pytest.mark.parametrize("dtype", RING)

@@ -34,23 +34,27 @@ DEVICE void load_matrices4(u32* r, const u8* row) {
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(shared_address(row)) : "memory");
 }
 
+#if __CUDA_ARCH__ < 800
+#define TURING
+
+// d += a b for an 8 x 16 matrix a and a 16 x 8 matrix b. Fragments as in PTX's mma.m8n8k16: with g and t as below, a is
+// row g at columns 4 t .. + 3, b column g at rows 4 t .. + 3, and d row g at columns 2 t and 2 t + 1.
+DEVICE void multiply_8_8_16(int* d, u32 a, u32 b) {
+    asm volatile("mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 {%0, %1}, {%2}, {%3}, {%0, %1};"
+                 : "+r"(d[0]), "+r"(d[1]) : "r"(a), "r"(b));
+}
+#else
 // d += a b for a 16 x 32 matrix a and a 32 x 8 matrix b of signed bytes, 32-bit sums that wrap. Fragments as in PTX's
 // mma.m16n8k32: with g = lane / 4 and t = lane % 4, a[0] and a[1] are rows g and g + 8 at columns 4 t .. + 3, a[2] and
 // a[3] the same at columns 16 + 4 t ..; b[0] and b[1] are column g at rows 4 t .. + 3 and 16 + 4 t ..; d[0], d[1] are
 // row g at columns 2 t and 2 t + 1, d[2], d[3] the same of row g + 8.
 DEVICE void multiply_accumulate(int* d, const u32* a, const u32* b) {
-#if __CUDA_ARCH__ >= 800
     asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
                  "{%0, %1, %2, %3};"
                  : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
-#else
-    for (int half = 0; half < 2; ++half)
-        for (int k = 0; k < 2; ++k)
-            asm volatile("mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 {%0, %1}, {%2}, {%3}, {%0, %1};"
-                         : "+r"(d[2 * half]), "+r"(d[2 * half + 1]) : "r"(a[half + 2 * k]), "r"(b[k]));
-#endif
 }
+#endif
 
 // 16 bytes from global to shared memory, or zeros: begun now, there once waited for, and then behind a barrier.
 DEVICE void copy_beside(u8* to, const u8* from, bool valid) {
@@ -77,4 +81,14 @@ template <int N> DEVICE void wait_for_groups() {
 #endif
 }
 
+#endif
+
+#ifdef TURING
+// The same in four products of a quarter of the work.
+DEVICE void multiply_accumulate(int* d, const u32* a, const u32* b) {
+    UNROLL(2)
+    for (int half = 0; half < 2; ++half)
+        UNROLL(2)
+        for (int k = 0; k < 2; ++k) multiply_8_8_16(d + 2 * half, a[half + 2 * k], b[k]);
+}
 #endif

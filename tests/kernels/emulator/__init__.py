@@ -22,6 +22,8 @@ from kernels.cuda.card import gpu
 from kernels.cuda.launch import Gpu
 from kernels.cuda.source import ROOT
 from tests.kernels.emulator import card
+from tests.kernels.emulator.guarded import Guarded
+from tests.kernels.emulator.spans import Spans
 
 HERE = Path(__file__).parent
 FLAGS = (
@@ -34,6 +36,9 @@ FLAGS = (
     "-fno-strict-aliasing",
     "-Wall",
     "-Wextra",
+    # What no card would do as the CPU does: a trap, which needs no library beside it.
+    "-fsanitize=alignment,shift,signed-integer-overflow,bounds,integer-divide-by-zero",
+    "-fsanitize-undefined-trap-on-error",
 )
 QUIET = ("-Wno-unknown-pragmas", "-Wno-unused-function", "-Wno-unused-parameter", "-Wno-clobbered")
 MOST_ARGUMENTS = 24
@@ -46,11 +51,12 @@ def _folder() -> tempfile.TemporaryDirectory[str]:
 
 
 @cache
-def library(source: str) -> ctypes.CDLL:
-    """A source compiled by g++ for the emulator."""
-    built = Path(_folder().name) / f"{source}.so"
+def library(source: str, *kind: str) -> ctypes.CDLL:
+    """A source compiled by g++ for the emulator of a kind of card."""
+    built = Path(_folder().name) / f"{source}{''.join(kind)}.so"
     text = ROOT / "cuda" / f"{source}.cu"
-    line = [os.environ.get("CXX", "g++"), *FLAGS, *QUIET, "-Werror", "-DEMULATED", f"-I{HERE}"]
+    kinds = [f"-D{name}" for name in ("EMULATED", *kind)]
+    line = [os.environ.get("CXX", "g++"), *FLAGS, *QUIET, "-Werror", *kinds, f"-I{HERE}"]
     subprocess.run([*line, "-x", "c++", str(text), "-o", str(built)], check=True)
     found = ctypes.CDLL(str(built))
     found.emulate.restype = ctypes.c_char_p
@@ -64,21 +70,27 @@ def emulate(
     block: int,
     arguments: Sequence[Any],
     shared: int = 0,
+    *,
+    kind: Sequence[str] = (),
 ) -> None:
     """See `kernels.cuda.launch.Launch`. The order of threads is drawn anew each time."""
     assert 0 < block <= 1024 and min(grid) > 0 and max(grid[1:]) < 1 << 16
     assert len(arguments) <= MOST_ARGUMENTS
-    words = (ctypes.c_uint64 * MOST_ARGUMENTS)()
     for i, a in enumerate(arguments):
         assert isinstance(a, np.ndarray | int), f"argument {i} of {kernel} is a {type(a).__name__}"
-        words[i] = a.ctypes.data if isinstance(a, np.ndarray) else int(a) % (1 << 64)
+    spans = Spans(arguments)
+    copies = {low: Guarded(low, high) for low, high in spans.bounds}
+    there = {low: copy.address for low, copy in copies.items()}
+    words = (ctypes.c_uint64 * MOST_ARGUMENTS)()
+    for i, a in enumerate(arguments):
+        words[i] = spans.moved(a, there) % (1 << 64)
     with ONE_AT_A_TIME:
-        said = _run(source, kernel, grid, block, words, len(arguments), shared)
+        said = _run(library(source, *kind), kernel, grid, block, words, len(arguments), shared)
     assert said is None, f"{kernel}: {said.decode()}"
+    assert all([copy.back() for copy in copies.values()]), f"{kernel} wrote beside an array"
 
 
-def _run(source, kernel, grid, block, words, count, shared):
-    found = library(source)
+def _run(found, kernel, grid, block, words, count, shared):
     return found.emulate(
         getattr(found, kernel),
         words,

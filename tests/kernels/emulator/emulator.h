@@ -3,9 +3,12 @@
 // It has the words of kernels/src/cuda/gpu.h, and is stricter than a GPU: a warp's or a block's threads that do not
 // all come to the same wait are an error, a copy that runs beside the work is made as late as it may be, and the order
 // of the threads is drawn anew between two waits and some warps fall behind, so that what leans on an order comes out
-// differently.
+// differently. Arrays lie between pages that may not be touched (guarded.py): who does, and who does what is undefined,
+// such as a wide read at an odd address, ends the run with a word about it.
 #pragma once
 #include <setjmp.h>
+#include <signal.h>
+#include <sys/mman.h>
 #include <ucontext.h>
 
 #include <cstdint>
@@ -44,7 +47,7 @@ struct Slot { unsigned char bytes[64]; };
 struct Block {
     std::vector<Thread> threads;
     std::vector<Slot> slots;                         // two a thread, by turns
-    std::vector<unsigned char> shared;
+    unsigned char* shared = nullptr;
     ucontext_t scheduler;
     jmp_buf back;
     int now = 0;
@@ -131,6 +134,45 @@ inline bool run_block(std::mt19937& draw) {
     }
 }
 
+inline sigjmp_buf caught;
+
+inline void on_signal(int number) { siglongjmp(caught, number); }
+
+// While it lives, a forbidden address and an undefined step come back to whoever has set `caught`.
+struct Watch {
+    char* const stack = new char[1 << 16];           // a fiber's own may be what is full
+    stack_t before_stack;
+    struct sigaction before[3];
+    static constexpr int NUMBERS[3] = {SIGSEGV, SIGBUS, SIGILL};
+    Watch() {
+        stack_t own = {};
+        own.ss_sp = stack, own.ss_size = 1 << 16;
+        sigaltstack(&own, &before_stack);
+        struct sigaction ours = {};
+        ours.sa_handler = on_signal, ours.sa_flags = SA_ONSTACK;
+        for (int i = 0; i < 3; ++i) sigaction(NUMBERS[i], &ours, &before[i]);
+    }
+    ~Watch() {
+        for (int i = 0; i < 3; ++i) sigaction(NUMBERS[i], &before[i], nullptr);
+        sigaltstack(&before_stack, nullptr);
+        delete[] stack;
+    }
+};
+
+// A block's shared memory, between pages that may not be touched.
+struct Shared {
+    static constexpr size_t PAGE = 4096;
+    const size_t size, room;
+    unsigned char* const pages;
+    explicit Shared(size_t bytes)
+        : size((bytes + 15) / 16 * 16), room((size + PAGE - 1) / PAGE * PAGE),
+          pages((unsigned char*)mmap(nullptr, room + 2 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)) {
+        if (pages == MAP_FAILED || mprotect(pages + PAGE, room, PROT_READ | PROT_WRITE)) abort();
+        block.shared = pages + PAGE + room - size;
+    }
+    ~Shared() { munmap(pages, room + 2 * PAGE); }
+};
+
 typedef std::uint64_t Word;
 inline Word arguments[24];
 inline void* kernel = nullptr;
@@ -163,11 +205,16 @@ extern "C" inline __attribute__((used, visibility("default"))) const char* emula
     const size_t n = (size_t)size[0] * size[1] * size[2];
     block.threads = std::vector<Thread>(n);
     block.slots.resize(2 * n);
+    Shared memory(shared);
+    Watch watch;
+    if (const int number = sigsetjmp(caught, 1))
+        return number == SIGILL ? "an undefined step: an odd address, a shift or a sum too large, an index out of bounds"
+                                : "an address outside the arrays and the shared memory";
     for (unsigned z = 0; z < grid[2]; ++z)
         for (unsigned y = 0; y < grid[1]; ++y)
             for (unsigned x = 0; x < grid[0]; ++x) {
                 block_index = {x, y, z};
-                block.shared.assign(shared + 16, 0xa5);     // not zeros: nothing may lean on them
+                memset(block.shared, 0xa5, memory.size);    // not zeros: nothing may lean on them
                 if (!run_block(draw)) return "threads wait for others that never come";
                 if (failure) return failure;
             }
@@ -176,9 +223,7 @@ extern "C" inline __attribute__((used, visibility("default"))) const char* emula
 
 // ---- the words of gpu.h -------------------------------------------------------------------------------------------
 
-static inline unsigned char* shared_memory() {
-    return (unsigned char*)(((std::uintptr_t)emulator::block.shared.data() + 15) & ~(std::uintptr_t)15);
-}
+static inline unsigned char* shared_memory() { return emulator::block.shared; }
 
 static inline void barrier() { emulator::wait(emulator::AT_BLOCK); }
 
@@ -194,6 +239,10 @@ static inline void load_matrices4(unsigned* r, const unsigned char* row) {
     const unsigned char* all[32];
     emulator::given(row, all);
     const int lane = emulator::block.now % 32;
+    for (int i = 0; i < 32; ++i)                     // eight rows are read at once, each from four of the 32 banks
+        for (int j = i / 8 * 8; j < i; ++j)
+            if (all[i] != all[j] && ((std::uintptr_t)all[i] / 16 - (std::uintptr_t)all[j] / 16) % 8 == 0)
+                emulator::failure = "two rows of a matrix lie in the same banks";
     for (int m = 0; m < 4; ++m) {
         const unsigned char* at = all[8 * m + lane / 4];
         if ((std::uintptr_t)at % 16) emulator::failure = "a matrix row is not aligned to 16 bytes";
@@ -201,6 +250,23 @@ static inline void load_matrices4(unsigned* r, const unsigned char* row) {
     }
 }
 
+#ifdef TURING                                        // the older form, of which gpu.h makes the newer one
+static inline void multiply_8_8_16(int* d, unsigned a, unsigned b) {
+    struct Both { unsigned a, b; } mine = {a, b}, all[32];
+    emulator::given(mine, all);
+    const int lane = emulator::block.now % 32, row = lane / 4;
+    for (int i = 0; i < 2; ++i) {
+        const int column = 2 * (lane % 4) + i;
+        unsigned sum = (unsigned)d[i];
+        for (int k = 0; k < 16; ++k) {
+            const unsigned from_a = all[4 * row + k / 4].a, from_b = all[4 * column + k / 4].b;
+            const int shift = 8 * (k % 4);
+            sum += (unsigned)((int)(signed char)(from_a >> shift) * (int)(signed char)(from_b >> shift));
+        }
+        d[i] = (int)sum;
+    }
+}
+#else
 static inline void multiply_accumulate(int* d, const unsigned* a, const unsigned* b) {
     struct Both { unsigned a[4], b[2]; } mine, all[32];
     memcpy(mine.a, a, sizeof mine.a), memcpy(mine.b, b, sizeof mine.b);
@@ -218,6 +284,7 @@ static inline void multiply_accumulate(int* d, const unsigned* a, const unsigned
         d[i] = (int)sum;
     }
 }
+#endif
 
 static inline void copy_beside(unsigned char* to, const unsigned char* from, bool valid) {
     if ((std::uintptr_t)to % 16 || (valid && (std::uintptr_t)from % 16))
