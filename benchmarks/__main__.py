@@ -11,6 +11,7 @@ from pathlib import Path
 
 from benchmarks import epoch, roofline, sizes, wide_area
 from benchmarks.cases import CASES, Case, sized
+from benchmarks.devices import DEVICES, place, require
 from benchmarks.peers import two_party
 from benchmarks.peers.beside import SHARED, as_json, machine_rates, side_by_side
 from benchmarks.peers.chart import draw
@@ -36,6 +37,11 @@ def main(arguments: list[str] | None = None) -> int:
     ):
         return _run_by_run(options)
     if not under_mpirun():
+        try:
+            require(options.device)
+        except UsageError as error:
+            print(error, file=sys.stderr)
+            return 2
         return start(given, options.parties)
     return on_this_rank(_program(options), options.json, options.parties)
 
@@ -50,6 +56,9 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--width", type=int, default=64, help="bits of a comparison (default 64)")
     parser.add_argument(
         "--protocol", choices=("rep3", "additive"), default="rep3", help="of CASE (default rep3)"
+    )
+    parser.add_argument(
+        "--device", choices=DEVICES, default="cpu", help="where shares are (default cpu)"
     )
     parser.add_argument("--parties", type=int, help="with additive: 2 to 4 (default 2)")
     parser.add_argument(
@@ -77,6 +86,9 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     options.parties = options.parties or (2 if options.protocol == "additive" else PARTIES)
     if (options.protocol == "rep3") != (options.parties == PARTIES) and options.parties != 3:
         parser.error(f"{options.protocol} does not run with {options.parties} parties")
+    others = (options.peers, options.two_party, options.roofline, options.sizes, options.epoch)
+    if options.device != "cpu" and (options.protocol != "rep3" or any(others) or options.network):
+        parser.error("--device cuda goes with cases of rep3 alone")
     if options.epoch != (options.data is not None):
         parser.error("--epoch and --data go together")
     return options
@@ -111,6 +123,7 @@ def _asked(options: argparse.Namespace, default: tuple[str, ...]) -> list[tuple[
 
 def _cases(party: Party, options: argparse.Namespace) -> list[dict[str, object]]:
     rows = []
+    device = place(party, options.device)
     say(party, HEAD)
     for case, batch in _asked(options, SHARED):
         repeats = options.repeats or case.repeats
@@ -121,6 +134,7 @@ def _cases(party: Party, options: argparse.Namespace) -> list[dict[str, object]]
             width=options.width,
             batch=batch,
             repeats=repeats,
+            device=device,
         )
         say(party, format_row(row))
         rows.append(row.as_dict())

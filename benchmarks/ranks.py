@@ -27,16 +27,19 @@ def start(arguments: Sequence[str], parties: int = PARTIES) -> int:
     return subprocess.run(line, env=environment, check=False).returncode
 
 
-def measured(*arguments: str, parties: int = PARTIES) -> Any:
+def measured(*arguments: str, parties: int = PARTIES, limit_s: float | None = None) -> Any:
     """What `python -m benchmarks` writes with these arguments, from fresh ranks and in silence.
 
     Raises:
-        CalledProcessError: the ranks failed, and have said why.
+        CalledProcessError: the ranks failed, and have said why; or with 124, they were ended
+            after `limit_s`.
     """
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out.json"
         command = ["-m", "benchmarks", *arguments, "--json", str(out)]
         line, environment = mpirun(parties, command)
+        if limit_s is not None:  # mpirun is asked to end, so that its ranks end with it
+            line = ["timeout", "--kill-after=10", f"{limit_s:.0f}", *line]
         for _ in range(2):
             ran = subprocess.run(
                 line, env=environment, stdout=subprocess.DEVNULL, check=False, cwd=ROOT

@@ -58,8 +58,12 @@ def require_shape(what: str, a: Array, shape: Shape) -> None:
         raise ValueError(f"{what} has shape {a.shape}, expected {shape}")
 
 
+def may_be_written(a: Array) -> bool:
+    """Whether an array is not read-only. CuPy has no such arrays, and no such flag."""
+    return getattr(a.flags, "writeable", True)
+
+
 def require_target(out: Array) -> None:
     """Raise ValueError unless `out` can be written in place: C-contiguous and not read-only."""
-    # CuPy has no arrays that cannot be written to, and no such flag.
-    if not (out.flags.c_contiguous and getattr(out.flags, "writeable", True)):
+    if not (out.flags.c_contiguous and may_be_written(out)):
         raise ValueError("the array written to must be C-contiguous and writeable")

@@ -107,11 +107,15 @@ class Memory:
         xp: the library that makes them, with NumPy's functions.
         machine: what works on them.
         get: a copy on the host; on the host, the array itself.
+        room: makes an array of the host by shape and dtype, to receive what will be put here.
+        fill: makes an array here of one of the host, as `xp.asarray` does.
     """
 
     xp: Any
     machine: Machine
     get: Callable[[Array], Array]
+    room: Callable[[Shape, Any], Array] = np.empty
+    fill: Callable[[Array], Array] | None = None
 
     def put(self, a: Array) -> Array:
         """The array in this memory; itself if it is there.
@@ -122,11 +126,15 @@ class Memory:
         home = _KNOWN.get(type(a), HOST)
         if home is self:
             return np.asarray(a) if self is HOST else a
-        a = home.get(a)
+        a = np.asarray(home.get(a))  # of NumPy's scalars, too
         repeats = [n > 1 and not s for n, s in zip(a.shape, a.strides, strict=True)]
-        once = a[tuple(slice(1) if r else slice(None) for r in repeats)] if any(repeats) else a
-        moved: Array = self.xp.asarray(once)
-        return self.xp.broadcast_to(moved, a.shape) if any(repeats) else moved
+        if not any(repeats) or not a.size:  # strides of nothing say nothing
+            return self._filled(a)
+        once = a[tuple(slice(1) if r else slice(None) for r in repeats)]
+        return cast(Array, self.xp.broadcast_to(self._filled(once), a.shape))
+
+    def _filled(self, a: Array) -> Array:
+        return cast(Array, (self.fill or self.xp.asarray)(a))
 
 
 HOST = Memory(np, cast(Machine, _native), get=lambda a: a)
@@ -152,6 +160,11 @@ def beside(a: Array, other: Array) -> Array:
 def as_array(a: Array | np.generic) -> Array:
     """NumPy gives scalars for what has no axes: those as arrays, and arrays as they are."""
     return cast(Array, a) if type(a) in _KNOWN else np.asarray(a)
+
+
+def known_kinds() -> tuple[type, ...]:
+    """Of arrays."""
+    return tuple(_KNOWN)
 
 
 def machine_of(a: Array) -> Machine:

@@ -141,6 +141,7 @@ def run_with_dealer(
     names: Sequence[str] | None = None,
     threads: int | None = None,
     agree: Callable[[Party], None] = lambda whole: None,
+    memory: Callable[[], Memory] = lambda: HOST,
 ) -> T | None:
     """As `run_under_mpi`, with one more rank, the last, that deals to the parties (`mpc.sources`).
 
@@ -155,6 +156,7 @@ def run_with_dealer(
         names: what people call the parties, by rank.
         threads: kernel threads of this rank; the dealer makes all products that the parties take.
         agree: what parties and dealer compare before a seed is sent.
+        memory: where a party keeps its shares; the dealer is not asked.
 
     Raises:
         UsageError: mpirun started another number of ranks than the parties and a dealer.
@@ -176,9 +178,11 @@ def run_with_dealer(
                 return None
             # Who waits for the dealer gives up while the others, who wait for it, still listen why.
             whole.deadline_s = 0.75 * deadline_s
-            source = DealerSource(seed, whole if rank == parties - 1 else None)
             party = Party(MpiTransport(among), deadline_s=deadline_s, name=whole.name)
             with _ending(party):
+                party.memory = memory()
+                link = whole if rank == parties - 1 else None
+                source = DealerSource(seed, link, party.memory)
                 party.introduce()
                 result = program(party, source)
             source.close()

@@ -107,7 +107,8 @@ class Party:
             raise UsageError(f"party {self.rank} of {self.size} has no wire to {sorted(strangers)}")
         outgoing = {p: [_sendable(a) for a in arrays] for p, arrays in send.items()}
         self._step += 1
-        incoming = {p: [np.empty(b.shape, b.dtype) for b in bs] for p, bs in expect.items()}
+        room = self.memory.room
+        incoming = {p: [room(b.shape, b.dtype) for b in bs] for p, bs in expect.items()}
         try:
             self.transport.exchange(self._step, outgoing, incoming, self.deadline_s)
         except PeerError as error:

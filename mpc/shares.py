@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Generic, Self, TypeVar
 
 from kernels.machines import as_array
+from kernels.places import laid_out
 from mpc.ring import Array, Shape
 
 LocalMap = Callable[..., Array]
@@ -86,8 +87,12 @@ class Term:
         return self.own.shape
 
     def map(self, f: LocalMap, *others: Self) -> Self:
-        """Apply f, linear in all its arguments together; no message is sent."""
-        return type(self)(as_array(f(self.own, *(o.own for o in others))))
+        """Apply f, linear in all its arguments together; no message is sent.
+
+        What comes out lies alike in every memory: by where it lies, all parties find it again.
+        """
+        given = (self.own, *(o.own for o in others))
+        return type(self)(laid_out(as_array(f(*given)), *given))
 
 
 class Summand(Term):

@@ -53,6 +53,8 @@ LATE_IMPORTS: dict[tuple[str, str], str] = {
     ("mpc.launch", "mpi4py"): MPI_STARTS,
     ("protocols.interop.crypten.communicator", "mpi4py"): MPI_STARTS,
     ("kernels", "cupy"): CUPY_STARTS,
+    ("kernels", "cupyx"): CUPY_STARTS,
+    ("kernels", "cupy_backends"): CUPY_STARTS,
 }
 
 

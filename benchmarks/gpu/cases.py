@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,13 @@ from kernels.cuda import card, products, words
 from kernels.cuda.operand import Side, Target, matrix
 
 SIDE = 4096
+IMAGES = (32, 256, 56, 56)
 STREAM = 1 << 32  # bytes
 LIMB_PRODUCTS = 10  # of the pairs of four limbs of 16 bits, those that matter mod 2^64
+VALUES = 10**8
+SAID = 1 << 26  # words that peers say: more than a card's cache, so that they come from its memory
+AT_ONCE = (1 << 24, 1 << 27)  # compared at a time, beside what `rep3` does by itself
+MACS = "multiply-adds"
 
 
 @dataclass(frozen=True)
@@ -26,7 +32,10 @@ class Rate:
     case: str
     rate: float
     unit: str
-    asked: float | None
+    asked: float | None = None
+
+
+Timed = Callable[[Any], Iterator[Rate]]
 
 
 def random(cupy: Any, shape: tuple[int, ...], dtype: Any = np.uint64) -> Any:
@@ -36,35 +45,77 @@ def random(cupy: Any, shape: tuple[int, ...], dtype: Any = np.uint64) -> Any:
     return out
 
 
-def rates(cupy: Any) -> Iterator[Rate]:
-    """Each case, as it is measured."""
-    gpu = card.gpu(cupy.cuda.Device().id)
-    macs = SIDE**3
-    for dtype, asked in ((np.uint64, 10e12), (np.uint32, 30e12)):
-        bits = 8 * np.dtype(dtype).itemsize
-        x, y, out = (random(cupy, (SIDE, SIDE), dtype) for _ in range(3))
-        found = macs / seconds(cupy, _call(products.matmul_add, gpu, out, x, y))
-        yield Rate(f"ring-{bits} product {SIDE}^3, digits", found, "multiply-adds", asked)
-        sides = (
-            Side(matrix(SIDE, SIDE, SIDE, 1), ((x, None),)),
-            Side(matrix(SIDE, SIDE, 1, SIDE), ((y, None),)),
-        )
-        target = Target(SIDE, 0, SIDE, 1)
-        found = macs / seconds(cupy, _call(words.product, gpu, out, target, *sides))
-        yield Rate(f"ring-{bits} product {SIDE}^3, word by word", found, "multiply-adds", None)
+def ring(cupy: Any, dtype: Any, asked: float) -> Iterator[Rate]:
+    """A product of large matrices as it is made, and each way to it; what two of them make is one.
+
+    Raises:
+        ArithmeticError: it is not.
+    """
+    gpu, name = card.gpu(cupy.cuda.Device().id), f"ring-{8 * np.dtype(dtype).itemsize} product"
+    x, y, out = (random(cupy, (SIDE, SIDE), dtype) for _ in range(3))
+    y ^= x.T  # both come from one stream
+    ours = replace(gpu, gemm=None)
+    found = [cupy.zeros_like(out) for _ in range(2)]
+    for way, made in zip((gpu, ours), found, strict=True):
+        products.matmul_add(way, made, x, y)
+    if wrong := int(cupy.count_nonzero(found[0] != found[1])):
+        raise ArithmeticError(f"{wrong} of {out.size} elements differ between two ways")
+    sides = (
+        Side(matrix(SIDE, SIDE, SIDE, 1), ((x, None),)),
+        Side(matrix(SIDE, SIDE, 1, SIDE), ((y, None),)),
+    )
+    target = Target(SIDE, 0, SIDE, 1)
+    ways: dict[str, tuple[Callable[[], None], float | None]] = {
+        "": (lambda: products.matmul_add(gpu, out, x, y), asked),
+        ", by our kernel of digits": (lambda: products.matmul_add(ours, out, x, y), None),
+        ", word by word": (lambda: words.product(gpu, out, target, *sides), None),
+    }
+    for way_name, (work, wanted) in ways.items():
+        yield Rate(f"{name} {SIDE}^3{way_name}", SIDE**3 / seconds(cupy, work), MACS, wanted)
+
+
+def limbs(cupy: Any) -> Iterator[Rate]:
+    """What a product by floating point would take at least."""
     a, b = (cupy.random.random((SIDE, SIDE)) for _ in range(2))
-    limbs = LIMB_PRODUCTS * seconds(cupy, lambda: a @ b)
-    yield Rate(f"ring-64 product {SIDE}^3, limbs in float64", macs / limbs, "multiply-adds", None)
-    geometry = Geometry((1, 1), (1, 1), (1, 1))
-    image, weight = random(cupy, (32, 256, 56, 56)), random(cupy, (256, 256, 3, 3))
-    out, f = cupy.zeros((32, 256, 56, 56), np.uint64), conv(geometry)
-    macs = out.size * 256 * 9
-    found = macs / seconds(cupy, lambda: f.add_to(out, image, weight))
-    yield Rate("convolution 3x3, 256 to 256, 56x56, batch 32", found, "multiply-adds", 7e12)
+    took = LIMB_PRODUCTS * seconds(cupy, lambda: a @ b)
+    yield Rate(f"ring-64 product {SIDE}^3, limbs in float64", SIDE**3 / took, MACS)
+
+
+def convolution(cupy: Any) -> Iterator[Rate]:
+    """A layer of a large network."""
+    (batch, channels, *size), f = IMAGES, conv(Geometry((1, 1), (1, 1), (1, 1)))
+    image, weight = random(cupy, IMAGES), random(cupy, (channels, channels, 3, 3))
+    out = cupy.zeros(IMAGES, np.uint64)
+    found = out.size * channels * 9 / seconds(cupy, lambda: f.add_to(out, image, weight))
+    shape = f"3x3, {channels} to {channels}, {size[0]}x{size[1]}, batch {batch}"
+    yield Rate(f"convolution {shape}", found, MACS, 7e12)
+
+
+def chacha20(cupy: Any) -> Iterator[Rate]:
+    """A stream as long as memory is fast."""
     stream = cupy.empty(STREAM // 8, np.uint64)
     found = STREAM / seconds(cupy, lambda: prg.fill(stream, bytes(32), bytes(12)))
     yield Rate("ChaCha20 to memory", found, "bytes", 600e9)
 
 
-def _call(f: Callable[..., None], *arguments: Any) -> Callable[[], None]:
-    return lambda: f(*arguments)
+def signs(cupy: Any, values: int = VALUES, words: int = SAID) -> Iterator[Rate]:
+    """Comparisons, as many at once as `rep3` takes, and then more: launches cost time as well."""
+    from benchmarks.gpu.comparing import sharing, sign_bits, together
+
+    name = f"sign bit of {values:.0e} values, local work of one party".replace("e+0", "e")
+    work = sign_bits(card.enable(), values, words)
+    for at_once in (sharing.CHUNK, *AT_ONCE):
+        with together(at_once):
+            found = values / seconds(cupy, work)
+        more = "" if at_once == sharing.CHUNK else f", {at_once:,} at once"
+        yield Rate(name + more, found, "comparisons", 3e9)
+
+
+CASES: dict[str, Timed] = {
+    "ring-64 products": partial(ring, dtype=np.uint64, asked=10e12),
+    "ring-32 products": partial(ring, dtype=np.uint32, asked=30e12),
+    "limbs": limbs,
+    "convolution": convolution,
+    "ChaCha20": chacha20,
+    "sign bits": signs,
+}

@@ -6,9 +6,11 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
-from kernels.cuda.launch import Gpu
+from kernels.cuda.cublas import cublas_gemm
+from kernels.cuda.launch import Gemm, Gpu
 from kernels.cuda.machine import cuda_machine
 from kernels.cuda.source import OPTIONS, text
+from kernels.cuda.staging import Staging
 from kernels.machines import Machine, Memory, make_known
 
 OLDEST = 75  # compute capability, without its point: what CUDA 13 has and `ldmatrix` needs
@@ -104,7 +106,14 @@ def gpu(device: int) -> Gpu:
         CupyLaunch(),
         cores=has["MultiProcessorCount"],
         shared_bytes=has["MaxSharedMemoryPerBlockOptin"],
+        gemm=_gemm(),
     )
+
+
+def _gemm() -> Gemm:
+    from cupy_backends.cuda.libs import cublas
+
+    return cublas_gemm(_cupy().cuda.device.get_cublas_handle, cublas)
 
 
 @cache
@@ -135,10 +144,17 @@ def enable() -> Memory:
         DeviceError: there is no CuPy, or no card that it can use.
     """
     devices()
-    cupy = _cupy()
-    memory = Memory(cupy, Cards(), cupy.asnumpy)
+    memory, cupy = _memory(), _cupy()
     make_known(cupy.ndarray, memory)
     return memory
+
+
+@cache
+def _memory() -> Memory:
+    import cupyx
+
+    staging = Staging(_cupy(), cupyx)
+    return Memory(_cupy(), Cards(), staging.get, staging.room, staging.fill)
 
 
 def use(number: int) -> Memory:

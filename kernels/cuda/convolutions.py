@@ -6,18 +6,21 @@ product is one product of twice the depth.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from math import prod
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from kernels.array import Array, Shape
 from kernels.cuda.launch import Gpu
 from kernels.cuda.operand import NONE, ONES, Gather, Side, Target, Terms, alike, steps_of
+from kernels.cuda.phases import phases
 from kernels.cuda.products import carry_out
 
 FORWARD, INPUT_GRAD, WEIGHT_GRAD = range(3)  # Kind, in src/view.h
 
 Three: TypeAlias = tuple[int, int, int]
+Layout: TypeAlias = tuple[Shape, Shape]  # sizes, and elements between neighbours
 
 
 def conv_add(
@@ -34,6 +37,11 @@ def conv_add(
     """In place, out += f(x, y), f the map of a kind: see `kernels.conv`."""
     walk = stride, padding, dilation, groups
     (x,), (y,) = alike(gpu.xp, x), alike(gpu.xp, y)
+    if kind == INPUT_GRAD and max(stride, default=1) > 1:
+        for view, part, plain, taps in _phases(gpu, out, y.shape, *walk):
+            conv_add(gpu, kind, *plain, part, x, y[taps])
+            view += part
+        return
     a, b, target = sides(kind, *walk, out.shape, ((x, None),), ((y, None),))
     carry_out(gpu, out, target, a, b)
 
@@ -54,9 +62,26 @@ def conv_cross(
     """In place, out += f(x0, y0 + y1) + f(x1, y0)."""
     walk = stride, padding, dilation, groups
     (x0, x1), (y0, y1) = alike(gpu.xp, x0, x1), alike(gpu.xp, y0, y1)
+    if kind == INPUT_GRAD and max(stride, default=1) > 1:
+        for view, part, plain, taps in _phases(gpu, out, y0.shape, *walk):
+            conv_cross(gpu, kind, *plain, part, x0, x1, y0[taps], y1[taps])
+            view += part
+        return
     x, y = ((x0, None), (x1, None)), ((y0, y1), (y0, None))
     a, b, target = sides(kind, *walk, out.shape, x, y)
     carry_out(gpu, out, target, a, b)
+
+
+def _phases(
+    gpu: Gpu, out: Array, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape, groups: int
+) -> Iterator[tuple[Array, Array, tuple[Shape, Shape, Shape, int], tuple[Any, ...]]]:
+    """For each phase: what it is added to, where it is made, how it walks, and its taps."""
+    once = (1,) * len(stride)
+    for phase in phases(out.shape[2:], kernel[2:], stride, padding, dilation):
+        places: tuple[Any, ...] = (..., *phase.places)
+        view = out[places]
+        part = gpu.xp.zeros(view.shape, out.dtype)
+        yield view, part, (once, phase.padding, phase.dilation, groups), (..., *phase.taps)
 
 
 def sides(
@@ -73,7 +98,8 @@ def sides(
 
     Args:
         kind: FORWARD, INPUT_GRAD or WEIGHT_GRAD.
-        stride: one number for each spatial dimension, as in the next two.
+        stride: one number for each spatial dimension, as in the next two; of a gradient of the
+            input it is one (`phases`).
         padding: at both ends.
         dilation: of the kernel.
         groups: that channels are in.
@@ -81,36 +107,53 @@ def sides(
         x: terms of the first argument, all laid out alike. Rows of the product are windows in it.
         y: terms of the second, likewise.
     """
+    layouts = (x[0][0].shape, steps_of(x[0][0])), (y[0][0].shape, steps_of(y[0][0]))
+    walk = stride, padding, dilation, groups
+    (a, a_offsets), (b, b_offsets), target = _geometry(kind, *walk, out, *layouts)
+    return Side(a, x, a_offsets), Side(b, y, b_offsets), target
+
+
+@lru_cache(maxsize=1024)
+def _geometry(
+    kind: int,
+    stride: Shape,
+    padding: Shape,
+    dilation: Shape,
+    groups: int,
+    out: Shape,
+    x: Layout,
+    y: Layout,
+) -> tuple[tuple[Gather, Shape], tuple[Gather, Shape], Target]:
+    """How sides are read, and where each product begins; a network asks the same in each step."""
     by, pad, reach = _three(stride, 1), _three(padding, 0), _three(dilation, 1)
-    (n, channels), size, (xn, xc), step = _layout(x[0][0])
-    (p, q), k, (yp, yq), y_step = _layout(y[0][0])
+    (n, channels), size, (xn, xc), step = _layout(*x)
+    (p, q), k, (yp, yq), y_step = _layout(*y)
     c, of, whole = channels // groups, _three(out[2:], 1), prod(out[1:])
 
-    # A window's position is by * t + reach * k - padding; from the input, t is what by divides.
+    # A window's position is by * t + reach * k - padding.
     if kind == FORWARD:
-        a = Gather((n, *of), (c, *k), xn, xc, by, reach, _minus(pad), ONES, size, step)
+        a = Gather((n, *of), (c, *k), xn, xc, by, reach, _minus(pad), size, step)
         b, y_group = _plain(p // groups, c, k, yp, yq, y_step), p // groups * yp
     elif kind == INPUT_GRAD:
-        a = Gather((n, *of), (c, *k), xn, xc, ONES, _minus(reach), pad, by, size, step)
+        a = Gather((n, *of), (c, *k), xn, xc, ONES, _minus(reach), pad, size, step)
         b, y_group = _plain(q, c, k, yq, yp, y_step), c * yp
     else:
-        a = Gather((c, *of), (n, *k), xc, xn, reach, by, _minus(pad), ONES, size, step)
+        a = Gather((c, *of), (n, *k), xc, xn, reach, by, _minus(pad), size, step)
         b, y_group = _plain(q // groups, n, k, yq, yp, y_step), q // groups * yq
-    one = Side(a, x, _groups(groups, c * xc))
-    other = Side(b, y, _groups(groups, y_group))
     run = whole if kind == WEIGHT_GRAD else prod(of)  # one of the other's rows in the result
-    return one, other, Target(run, whole, 1, run, _groups(groups, other.rows * run))
+    target = Target(run, whole, 1, run, _groups(groups, b.rows * run))
+    return (a, _groups(groups, c * xc)), (b, _groups(groups, y_group)), target
 
 
 def _plain(rows: int, first: int, rest: Three, row_step: int, step: int, steps: Three) -> Gather:
     """What is there as it is: the rows of one dimension, along all the others."""
     sizes = (rows, *ONES), (first, *rest)
-    return Gather(*sizes, row_step, step, NONE, ONES, NONE, ONES, rest, steps)
+    return Gather(*sizes, row_step, step, NONE, ONES, NONE, rest, steps)
 
 
-def _layout(a: Array) -> tuple[tuple[int, int], Three, tuple[int, int], Three]:
+def _layout(shape: Shape, steps: Shape) -> tuple[tuple[int, int], Three, tuple[int, int], Three]:
     """Sizes of the first two dimensions and of the spatial ones, and the steps of each."""
-    (first, second, *spatial), (one, two, *rest) = a.shape, steps_of(a)
+    (first, second, *spatial), (one, two, *rest) = shape, steps
     return (first, second), _three(spatial, 1), (one, two), _three(rest, 0)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -13,6 +13,11 @@ from kernels.array import Array
 
 THREADS = 256  # of a block, where a kernel is one loop over elements
 WAVES = 16  # blocks of such a kernel for each core of the card
+
+
+# gemm(out, a, b) does out = a b^T, int32 from int8, as long as no sum wraps. Each is rows of an
+# array; rows of a and b have the length of a multiple of 32, and their number is one of 16.
+Gemm: TypeAlias = Callable[[Array, Array, Array], None]
 
 
 class Launch(Protocol):
@@ -48,12 +53,14 @@ class Gpu:
         launch: starts kernels on it.
         cores: its streaming multiprocessors.
         shared_bytes: dynamic shared memory that a block may have.
+        gemm: a library's product of signed bytes; None where there is none.
     """
 
     xp: Any
     launch: Launch
     cores: int
     shared_bytes: int
+    gemm: Gemm | None = None
 
     def table(self, words: tuple[int, ...]) -> Array:
         """Integers of 8 bytes on the card, as a kernel reads sizes; the same ones are sent once."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any, TypeAlias
 
 from kernels.array import Array, Shape
@@ -24,8 +25,7 @@ class Gather:
         by_row: how far a position moves with a row's part.
         by_column: and with a column's.
         origin: of positions.
-        divisor: what a position is divided by; where it does not divide, the matrix is zero.
-        limit: how many positions there are.
+        limit: how many positions there are; beyond them the matrix is zero.
         step: elements between neighbouring positions.
     """
 
@@ -36,16 +36,24 @@ class Gather:
     by_row: Shape = NONE
     by_column: Shape = NONE
     origin: Shape = NONE
-    divisor: Shape = ONES
     limit: Shape = ONES
     step: Shape = NONE
+    words: tuple[int, ...] = field(init=False, compare=False, repr=False)
+    rows: int = field(init=False, compare=False, repr=False)
+    depth: int = field(init=False, compare=False, repr=False)
 
-    @property
-    def words(self) -> tuple[int, ...]:
-        """As the kernel has it."""
+    def __post_init__(self) -> None:
+        """Write it down as the kernel has it, once, and count its rows and columns."""
         steps = (self.row_step, self.column_step)
-        dims = (self.by_row, self.by_column, self.origin, self.divisor, self.limit, self.step)
-        return (*self.row, *self.column, *steps, *(n for of in dims for n in of))
+        dims = (self.by_row, self.by_column, self.origin, self.limit, self.step)
+        words = (*self.row, *self.column, *steps, *(n for of in dims for n in of))
+        object.__setattr__(self, "words", words)
+        object.__setattr__(self, "rows", prod(self.row))
+        object.__setattr__(self, "depth", prod(self.column))
+
+    def __hash__(self) -> int:
+        """Of all that it is: plans of launches are kept by it."""
+        return hash(self.words)
 
 
 def matrix(rows: int, columns: int, row_step: int, column_step: int) -> Gather:
@@ -69,18 +77,16 @@ class Side:
     gather: Gather
     terms: Terms
     offsets: tuple[int, ...] = (0,)
-    rows: int = field(init=False)
-    depth: int = field(init=False)
 
-    def __post_init__(self) -> None:
-        """Count."""
-        rows = depth = 1
-        for size in self.gather.row:
-            rows *= size
-        for size in self.gather.column:
-            depth *= size
-        object.__setattr__(self, "rows", rows)
-        object.__setattr__(self, "depth", depth)
+    @property
+    def rows(self) -> int:
+        """Of each matrix."""
+        return self.gather.rows
+
+    @property
+    def depth(self) -> int:
+        """The columns of each matrix."""
+        return self.gather.depth
 
 
 @dataclass(frozen=True)
@@ -113,6 +119,8 @@ def alike(xp: Any, *arrays: Array) -> tuple[Array, ...]:
 
     What all of them only repeat is copied once.
     """
+    if all(a.flags.c_contiguous for a in arrays):
+        return arrays
     steps = [steps_of(a) for a in arrays]
     whole = not any(s % a.itemsize for a in arrays for s in a.strides)
     if whole and steps.count(steps[0]) == len(steps) and min(steps[0], default=0) >= 0:

@@ -1,27 +1,26 @@
-"""Matrix products on a GPU's units for signed bytes: see src/cuda/digits.cu and product.cu.
+"""Matrix products on a GPU's units for signed bytes: see src/cuda/product.cu.
 
-A side of a product is split once into planes of digits, and the planes are multiplied. The two are
-separate, so that an operand that stays the same is split once for many products.
+A side of a product is split once into digits (`digits`), and the digits are multiplied: here, or
+large ones by a library (`classes`). The two steps are separate, so that an operand that stays the
+same is split once for many products.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
-from typing import Any, TypeAlias
+from dataclasses import replace
+from functools import lru_cache
+from math import prod
+from typing import TypeAlias
 
 from kernels.array import Array, Shape
+from kernels.cuda import classes
 from kernels.cuda import words as word_by_word
+from kernels.cuda.digits import CHUNK, Planes, kernel_of, planes_of, row_bytes
 from kernels.cuda.launch import Gpu
 from kernels.cuda.operand import Gather, Side, Target, Terms, alike, matrix, steps_of
 
-THREADS = 256  # of a block of either kernel
-CHUNK = 32  # of the summed index, in one stage of shared memory; planes are a multiple deep
-RUN = 16  # digits stored at once, where each matrix of a side begins
-SPLIT_ELEMENTS = 4096  # of a block that splits
-SPLIT_WORDS = 4480 * 4  # bytes of its shared memory for each 4 digits: the elements, and padding
-SPLIT_WALK = 28 * 8 + 4 * (256 + 16) * 8  # and for how a matrix is walked through
+THREADS = 256  # of a block
 TILE = 64  # rows and columns of a block that multiplies
 STAGE = 2 * TILE * CHUNK  # bytes of its shared memory for each digit and stage
 THREE_STAGES = 96 << 10  # bytes of shared memory from which on there are three, and not two
@@ -32,99 +31,9 @@ MOST_ROWS = (1 << 32) - 1  # of a result: a kernel divides a row's number in 32 
 Product: TypeAlias = Callable[[Gpu, Array, Target, Side, Side], None]
 
 
-@dataclass(frozen=True, eq=False)
-class Planes:
-    """Rows of a side, split into digits.
-
-    Args:
-        digits: bytes [matrix][digit][row][summed index].
-        which: the matrix that each product of a batch takes.
-        rows: the rows of the side that are here.
-        depth: digits of a row, a multiple of CHUNK.
-    """
-
-    digits: Array
-    which: tuple[int, ...]
-    rows: range
-    depth: int
-
-
-def _ceil(n: int, unit: int) -> int:
-    return -(-n // unit) * unit
-
-
-def _depth(side: Side) -> int:
-    return _ceil(len(side.terms) * _ceil(side.depth, RUN), CHUNK)
-
-
-def _row_bytes(side: Side) -> int:
-    return side.terms[0][0].dtype.itemsize * _depth(side)
-
-
-@cache
-def _rows_lie_closer(gather: Gather) -> bool:
-    """Whether lanes that read a matrix go along its rows' index, or along the summed one."""
-
-    def fastest(sizes: tuple[int, ...], steps: tuple[int, ...]) -> tuple[int, int]:
-        """The step of the fastest part of an index that has one, and how long it is."""
-        for size, step in zip(reversed(sizes), reversed(steps), strict=True):
-            if size > 1:
-                return abs(step), -size
-        return MOST_ROWS, 0
-
-    def steps(first: int, by: Shape) -> tuple[int, ...]:
-        return (first, *(b * s for b, s in zip(by, gather.step, strict=True)))
-
-    rows = fastest(gather.row, steps(gather.row_step, gather.by_row))
-    columns = fastest(gather.column, steps(gather.column_step, gather.by_column))
-    return rows < columns
-
-
-def planes_of(
-    gpu: Gpu, side: Side, rows: range | None = None, products: slice = slice(None)
-) -> Planes:
-    """Split a side, or only some of its rows and of a batch's products."""
-    rows = range(side.rows) if rows is None else rows
-    offsets = side.offsets[products]
-    matrices = {offset: i for i, offset in enumerate(dict.fromkeys(offsets))}
-    dtype, depth, term_depth = side.terms[0][0].dtype, _depth(side), _ceil(side.depth, RUN)
-    digits: Array = gpu.xp.empty(len(matrices) * len(rows) * _row_bytes(side), gpu.xp.uint8)
-    found = Planes(digits, tuple(matrices[offset] for offset in offsets), rows, depth)
-    if not digits.size:
-        return found
-    for i, (base, plus) in enumerate(side.terms):
-        first = i * term_depth
-        columns = depth - first if i == len(side.terms) - 1 else term_depth
-        shift = min(max((columns - 1).bit_length(), 4), 7)
-        tiles = -(-columns >> shift) * -(-len(rows) // (SPLIT_ELEMENTS >> shift))
-        arguments = (
-            digits,
-            base,
-            0 if plus is None else plus,
-            gpu.table(side.gather.words),
-            gpu.table(tuple(matrices)),
-            rows.start,
-            len(rows),
-            side.depth,
-            depth,
-            first,
-            columns,
-            shift,
-            int(_rows_lie_closer(side.gather)),
-        )
-        grid = (tiles * len(matrices), 1, 1)
-        shared = SPLIT_WALK + SPLIT_WORDS * dtype.itemsize // 4
-        gpu.launch("digits", _kernel("split", dtype), grid, THREADS, arguments, shared)
-    return found
-
-
-def _kernel(name: str, dtype: Any) -> str:
-    return f"{name}_u{8 * dtype.itemsize}"
-
-
 def add_product(gpu: Gpu, out: Array, target: Target, a: Planes, b: Planes) -> None:
     """Do out += a b^T from planes: the rows of `a` are the result's, those of `b` its columns."""
-    if a.depth != b.depth:
+    if a.depth != b.depth or a.falling or b.falling:
         raise ValueError(f"sides of {a.depth} and {b.depth} digits a row have no product")
     if max(a.rows.stop, b.rows.stop) > MOST_ROWS:
         raise ValueError(f"a product has at most {MOST_ROWS} rows and columns")
@@ -155,7 +64,7 @@ def add_product(gpu: Gpu, out: Array, target: Target, a: Planes, b: Planes) -> N
         a.rows.start,
         b.rows.start,
     )
-    kernel = f"{_kernel('product', out.dtype)}_{stages}"
+    kernel = f"{kernel_of('product', out.dtype)}_{stages}"
     gpu.launch("product", kernel, (tiles * splits, 1, 1), THREADS, arguments, stages * size * STAGE)
 
 
@@ -177,6 +86,8 @@ def product(gpu: Gpu, out: Array, target: Target, a: Side, b: Side) -> None:
         raise ValueError(f"a batch of {batch}, and sides of {len(a.offsets)} and {len(b.offsets)}")
     if not a.depth:
         return
+    library = classes.suits(gpu, target, a, b)
+    add = classes.add_product if library else add_product
     for products in _products(batch, a, b):
         here = replace(target, offsets=target.offsets[products])
         right: Planes | None = None
@@ -185,10 +96,9 @@ def product(gpu: Gpu, out: Array, target: Target, a: Side, b: Side) -> None:
             for columns in _rows(b):
                 if right is None or right.rows != columns:
                     right = None  # its memory is free before more is asked for
-                    right = planes_of(
-                        gpu, b, columns, products if len(b.offsets) > 1 else slice(None)
-                    )
-                add_product(gpu, out, here, left, right)
+                    matrices = products if len(b.offsets) > 1 else slice(None)
+                    right = planes_of(gpu, b, columns, matrices, falling=library)
+                add(gpu, out, here, left, right)
 
 
 def choose(m: int, n: int, depth: int) -> Product:
@@ -203,14 +113,14 @@ def carry_out(gpu: Gpu, out: Array, target: Target, a: Side, b: Side) -> None:
 
 def _products(batch: int, *sides: Side) -> list[slice]:
     """Runs of a batch so short that planes of one run stay below MOST_PLANES, if rows allow."""
-    each = max(s.rows * _row_bytes(s) if len(set(s.offsets)) > 1 else 1 for s in sides)
+    each = max(s.rows * row_bytes(s) if len(set(s.offsets)) > 1 else 1 for s in sides)
     together = max(1, MOST_PLANES // max(1, each))
     return [slice(i, i + together) for i in range(0, batch, together)]
 
 
 def _rows(side: Side) -> list[range]:
     """Runs of a side's rows so short that planes of one matrix stay below MOST_PLANES."""
-    together = max(TILE, MOST_PLANES // _row_bytes(side) // TILE * TILE)
+    together = max(TILE, MOST_PLANES // row_bytes(side) // TILE * TILE)
     rows = range(side.rows)
     return [rows[i : i + together] for i in range(0, side.rows, together)]
 
@@ -228,27 +138,34 @@ def matmul_cross(gpu: Gpu, out: Array, x0: Array, x1: Array, y0: Array, y1: Arra
 
 
 def _matmul(gpu: Gpu, out: Array, x: Terms, y: Terms) -> None:
-    *batch, m, n = out.shape
     depth = x[0][0].shape[-1]
     if not out.size or not depth:
         return
-    *x_batch, x_row, x_column = steps_of(x[0][0])
-    *y_batch, y_row, y_column = steps_of(y[0][0])
-    x_step, y_step = _merged(batch, x_batch), _merged(batch, y_batch)
+    steps = steps_of(x[0][0]), steps_of(y[0][0])
+    one, other, target, turned = _geometry(out.shape, depth, *steps)
+    if turned:
+        x, y = y, x
+    carry_out(gpu, out, target, Side(one[0], x, one[1]), Side(other[0], y, other[1]))
+
+
+@lru_cache(maxsize=1024)
+def _geometry(
+    out: Shape, depth: int, x_steps: Shape, y_steps: Shape
+) -> tuple[tuple[Gather, Shape], tuple[Gather, Shape], Target, bool]:
+    """How sides are read and where their products begin; and whether y is the first of the two."""
+    *batch, m, n = out
+    *x_batch, x_row, x_column = x_steps
+    *y_batch, y_row, y_column = y_steps
+    x_step, y_step, many = _merged(batch, x_batch), _merged(batch, y_batch), prod(batch)
+    one, other = matrix(m, depth, x_row, x_column), matrix(n, depth, y_column, y_row)
     if y_step == 0 and x_step is not None:  # one y for all: the batch is more rows of x
-        rows = out.size // n
-        a = Side(_stack(rows // m, m, depth, x_step, x_row, x_column), x)
-        b = Side(matrix(n, depth, y_column, y_row), y)
-        target = Target(rows, 0, n, 1)
-    elif x_step == 0 and y_step is not None:  # one x for all: more columns of y, and all transposed
-        a = Side(_stack(out.size // m // n, n, depth, y_step, y_column, y_row), y)
-        b = Side(matrix(m, depth, x_row, x_column), x)
-        target = Target(n, m * n, 1, n)
-    else:
-        a = Side(matrix(m, depth, x_row, x_column), x, _offsets(batch, x_batch))
-        b = Side(matrix(n, depth, y_column, y_row), y, _offsets(batch, y_batch))
-        target = Target(m, 0, n, 1, tuple(range(0, out.size, m * n)))
-    carry_out(gpu, out, target, a, b)
+        rows = _stack(many, m, depth, x_step, x_row, x_column)
+        return (rows, (0,)), (other, (0,)), Target(many * m, 0, n, 1), False
+    if x_step == 0 and y_step is not None:  # one x for all: more columns of y, and all transposed
+        columns = _stack(many, n, depth, y_step, y_column, y_row)
+        return (columns, (0,)), (one, (0,)), Target(n, m * n, 1, n), True
+    target = Target(m, 0, n, 1, tuple(range(0, many * m * n, m * n)))
+    return (one, _offsets(batch, x_batch)), (other, _offsets(batch, y_batch)), target, False
 
 
 def _merged(shape: Sequence[int], steps: Sequence[int]) -> int | None:

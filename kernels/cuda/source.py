@@ -34,6 +34,7 @@ SOURCES = {
         Source("digits", 64),
         Source("product", 208),
         Source("words", 128),
+        Source("classes", 64),
     )
 }
 

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
+from typing import cast
 
 import numpy as np
 
@@ -78,7 +79,7 @@ class Merge:
 
         def public(factors: Term) -> Array:
             if len(factors) == 1:
-                return np.asarray(opened[factors[0]])
+                return cast("Array", opened[factors[0]])
             if factors not in known:
                 known[factors] = public(factors[:-1]) & opened[factors[-1]]
             return known[factors]

@@ -17,6 +17,7 @@ from typing import ClassVar
 import numpy as np
 
 from kernels import prg
+from kernels.machines import HOST, Memory
 from mpc.correlated.items import Field, Item, Mask, Triple
 from mpc.errors import OutOfStep
 from mpc.prg import derive
@@ -26,9 +27,9 @@ PURPOSE = "correlated randomness"
 _PRODUCTS = 1 << 16  # places of products in an item, above those of masks
 
 
-def _drawn(key: bytes, number: int, place: int, field: Field) -> Array:
+def _drawn(key: bytes, number: int, place: int, field: Field, memory: Memory = HOST) -> Array:
     """A field's words for one party. The nonce is the item's number and the place: used once."""
-    out = np.empty(field.shape, field.dtype)
+    out: Array = memory.xp.empty(field.shape, field.dtype)
     prg.fill(out, key, number.to_bytes(8, "little") + place.to_bytes(4, "little"))
     return out
 
@@ -90,11 +91,12 @@ class SeededSource(Source):
     Args:
         seed: this party's, given by whoever makes the corrections.
         is_last: whether this party is the one that is sent corrections.
+        memory: where this party keeps its shares; corrections, made anywhere, are put there.
     """
 
-    def __init__(self, seed: bytes, *, is_last: bool) -> None:
+    def __init__(self, seed: bytes, *, is_last: bool, memory: Memory = HOST) -> None:
         """Derive the key; the count starts at zero."""
-        self._key, self._is_last = derive(seed, PURPOSE), is_last
+        self._key, self._is_last, self._memory = derive(seed, PURPOSE), is_last, memory
         self._number = 0
         self.served: Counter[str] = Counter()
 
@@ -102,19 +104,22 @@ class SeededSource(Source):
         """See `Source.take`."""
         number = self._next(item)
         if self._is_last:
-            products = self._corrections(number, item)
+            products = [self._memory.put(made) for made in self._corrections(number, item)]
         else:
             products = [
-                _drawn(self._key, number, _PRODUCTS + place, field)
+                self._drawn(number, _PRODUCTS + place, field)
                 for place, field in enumerate(item.products())
             ]
-        masks = [_drawn(self._key, number, i, field) for i, field in enumerate(item.masks())]
+        masks = [self._drawn(number, i, field) for i, field in enumerate(item.masks())]
         self.served[item.kind] += 1
         return Dealt(number, masks, products)
 
     def mask(self, mask: Mask, field: Field) -> Array:
         """See `Source.mask`."""
-        return _drawn(self._key, mask.item, mask.place, field)
+        return self._drawn(mask.item, mask.place, field)
+
+    def _drawn(self, number: int, place: int, field: Field) -> Array:
+        return _drawn(self._key, number, place, field, self._memory)
 
     def _next(self, item: Item) -> int:
         """The number of the item that is served now; it is used up."""
@@ -127,7 +132,7 @@ class SeededSource(Source):
 
 
 class Maker:
-    """Makes corrections from the seeds of all parties.
+    """Makes corrections from the seeds of all parties, on the host.
 
     Args:
         seeds: of all parties, by rank.

@@ -13,6 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from kernels.machines import HOST, Memory
 from mpc.correlated.descriptions import described, read_item
 from mpc.correlated.items import Item
 from mpc.correlated.seeded import Maker, SeededSource
@@ -35,14 +36,15 @@ class DealerSource(SeededSource):
         seed: what the dealer sent to this party (`send_seeds`).
         link: the last party's wires to the dealer, who is the last rank of them, after this party;
             None at the others. Nobody else may use them meanwhile.
+        memory: where this party keeps its shares. The dealer's is the host, in any case.
     """
 
     name: ClassVar[str] = "dealer"
     assumption: ClassVar[str] = "the dealer works with no party, and tells none what it knows"
 
-    def __init__(self, seed: bytes, link: Party | None) -> None:
-        """Take both; nothing is sent."""
-        super().__init__(seed, is_last=link is not None)
+    def __init__(self, seed: bytes, link: Party | None, memory: Memory = HOST) -> None:
+        """Take them; nothing is sent."""
+        super().__init__(seed, is_last=link is not None, memory=memory)
         self._link = link
         self.corrections_bytes = 0  # that the dealer sent to this party
 

@@ -34,7 +34,7 @@ class FirstPartySource(SeededSource):
             seed = party.exchange({}, {0: [buffer]})[0][0].tobytes()
         # Whose seed is last is who takes the corrections.
         self._maker = Maker([*drawn[1:], drawn[0]]) if party.rank == 0 else None
-        super().__init__(seed, is_last=party.rank == 0)
+        super().__init__(seed, is_last=party.rank == 0, memory=party.memory)
 
     def _corrections(self, number: int, item: Item) -> list[Array]:
         assert self._maker is not None  # asked of rank 0 alone

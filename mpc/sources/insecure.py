@@ -40,7 +40,8 @@ class InsecureSource(SeededSource):
         else:
             (seeds,) = party.exchange({}, {0: [Buffer.like(seeds)]})[0]
         self._maker = Maker([row.tobytes() for row in seeds])
-        super().__init__(seeds[party.rank].tobytes(), is_last=party.rank == party.size - 1)
+        is_last = party.rank == party.size - 1
+        super().__init__(seeds[party.rank].tobytes(), is_last=is_last, memory=party.memory)
 
     def _corrections(self, number: int, item: Item) -> list[Array]:
         return self._maker.corrections(number, item)

@@ -34,7 +34,8 @@ class ListingSource(SeededSource):
         """Start with an empty list."""
         if not isinstance(party.transport, SilentTransport):
             raise UsageError("items are listed where nothing is sent: see SilentTransport")
-        super().__init__(party.seed("a plan's masks"), is_last=party.rank == party.size - 1)
+        is_last = party.rank == party.size - 1
+        super().__init__(party.seed("a plan's masks"), is_last=is_last, memory=party.memory)
         self._meter = party.meter
         self.items: list[Item] = []
         self.labels: list[str] = []

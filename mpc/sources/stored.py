@@ -72,7 +72,7 @@ class StoredSource(SeededSource):
         except BaseException:
             self._release()
             raise
-        super().__init__(seed, is_last=party.rank == party.size - 1)
+        super().__init__(seed, is_last=party.rank == party.size - 1, memory=party.memory)
         self._number = self._marked = self.begun
 
     @property

@@ -8,6 +8,7 @@ import numpy as np
 
 from kernels import bits as planes_of
 from kernels import ring
+from kernels.array import may_be_written
 from mpc.correlated.items import Addend, Choice, Conjunction, DoubleBits
 from mpc.ring import WORD, Array
 from mpc.shares import Additive, Bits
@@ -26,7 +27,7 @@ class Choices(Products):
         dealt = self.source.take(Conjunction(a.planes.shape))
         (alpha, beta), (term,) = dealt.masks, dealt.products
         d, e = self._opened_bits(a.planes.own ^ alpha, b.planes.own ^ beta)
-        term = term if term.flags.writeable else term.copy()
+        term = term if may_be_written(term) else term.copy()
         # (d & beta) ^ (alpha & e), and d & e at the first party, in one pass.
         planes_of.conj_to(term, d, alpha, e, beta if self._is_first else beta ^ e)
         return Bits(Additive(term), a.shape)
@@ -55,10 +56,10 @@ class Choices(Products):
         """
         planes, n = b.planes.own, math.prod(b.shape)
         if not len(planes):
-            return Additive(np.zeros((0, *b.shape), WORD))
+            return Additive(self.party.xp.zeros((0, *b.shape), WORD))
         dealt = self.source.take(DoubleBits(len(planes), n))
         (opened,) = self._opened_bits(planes ^ dealt.masks[0])
-        ones, nothing = np.ones(n, WORD), np.zeros(n, WORD)
+        ones, nothing = self.party.xp.ones(n, WORD), self.party.xp.zeros(n, WORD)
         mine = ones if self._is_first else nothing
         rows = [
             ring.select_term(bit, mine, ones, beta, nothing)

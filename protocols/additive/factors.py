@@ -6,7 +6,9 @@ under another mask.
 A value is known by where it lies in memory: the array that owns the elements, and how they are
 walked. So a slice that is taken anew in each epoch is found again, and so is a matrix whose axes
 were exchanged, as on the way back through a layer. Shares are never changed in place; what was
-found out about an array goes when it does.
+found out about an array goes when it does, before its memory is another's.
+
+All parties must find the same values, also where some have a card (`kernels.places.laid_out`).
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from itertools import permutations
 
 import numpy as np
 
+from kernels.places import lock, place_of
 from mpc.correlated.items import Mask
 from mpc.ring import Array
 
@@ -46,7 +49,7 @@ class Factors:
 
     def find(self, own: Array) -> Factor | None:
         """What is known of the value of which this is a party's term, if it was a factor."""
-        owner, (offset, walk) = _located(own)
+        owner, offset, walk = place_of(own)
         views = self._known.get(id(owner), {})
         if (exact := views.get((offset, walk))) is not None:
             return exact
@@ -62,12 +65,12 @@ class Factors:
 
     def keep(self, own: Array, factor: Factor) -> None:
         """Remember what is known of a value for as long as its elements lie in memory."""
-        owner, view = _located(own)
+        owner, offset, walk = place_of(own)
         if id(owner) not in self._known:
             self._known[id(owner)] = {}
-            owner.flags.writeable = False  # or what all know of it would not be of it
+            lock(owner)  # or what all know of it would not be of it
             weakref.finalize(owner, _forget, weakref.ref(self), id(owner)).atexit = False
-        self._known[id(owner)][view] = factor
+        self._known[id(owner)][offset, walk] = factor
 
     def forget(self, place: int) -> None:
         """Its elements are gone."""
@@ -86,13 +89,5 @@ def replace_axes(mask: Mask, axes: tuple[int, ...]) -> Mask:
 
 def same_place(x: Array, y: Array) -> bool:
     """Whether two terms are one value: the same elements, walked alike."""
-    (owner, view), (other, other_view) = _located(x), _located(y)
+    (owner, *view), (other, *other_view) = place_of(x), place_of(y)
     return owner is other and view == other_view
-
-
-def _located(own: Array) -> tuple[Array, View]:
-    owner = own
-    while isinstance(owner.base, np.ndarray):
-        owner = owner.base
-    offset = own.__array_interface__["data"][0] - owner.__array_interface__["data"][0]
-    return owner, (offset, tuple(zip(own.shape, own.strides, strict=True)))

@@ -8,6 +8,7 @@ from typing import cast
 import numpy as np
 
 from kernels import ring
+from kernels.array import may_be_written
 from kernels.bilinear import Bilinear
 from mpc.correlated.items import Masked, Triple
 from mpc.correlated.seeded import Source, new_masks
@@ -64,7 +65,7 @@ class Products(Sharing):
             # where y is x with its axes exchanged. A square has one factor.
             for value, known, own, name in list(named)[: 1 if square else 2]:
                 if known is None:
-                    term = np.subtract(value.own, own, out=np.empty(value.shape, WORD))
+                    term = np.subtract(value.own, own, out=self.party.xp.empty(value.shape, WORD))
                     masked.append((value.own, Factor(name, term)))
                     new.keep(*masked[-1])
             taken.append((x.own, y.own, a, b, dealt.products[0]))
@@ -77,9 +78,9 @@ class Products(Sharing):
     def _term(self, f: Bilinear, x: Array, y: Array, a: Array, b: Array, product: Array) -> Summand:
         """This party's term of f(x, y) from what was opened and dealt. No message."""
         d, e = (cast("Factor", self._factors.find(v)).opened for v in (x, y))
-        term = product if product.flags.writeable else product.copy()
+        term = product if may_be_written(product) else product.copy()
         # One pass for f(d, b) + f(a, e), and f(d, e): `cross_to` adds f(d, e + rest) + f(a, e).
-        rest = b if self._is_first else np.subtract(b, e, out=np.empty(b.shape, WORD))
+        rest = b if self._is_first else np.subtract(b, e, out=self.party.xp.empty(b.shape, WORD))
         f.cross_to(term, d, a, e, rest)
         return Summand(term)
 

@@ -73,7 +73,7 @@ class Sharing(BitProtocol[Additive]):
             return Additive(self._pairs[owner].random(shape))
         if x is None or x.shape != shape:
             raise UsageError(f"the owner of an input of shape {shape} must hold it in that shape")
-        own = np.array(x, WORD, order="C")
+        own = self._copied(x)
         for peer in self.party.others:
             np.subtract(own, self._pairs[peer].random(shape), out=own)
         self.party.exchange({peer: [_READY] for peer in self.party.others}, {})
@@ -84,7 +84,7 @@ class Sharing(BitProtocol[Additive]):
 
         Cost: 1 round; one element for each value to each who learns it.
         """
-        own = [np.asarray(share.own, order="C") for share in shares]
+        own = [self.party.xp.asarray(share.own, order="C") for share in shares]
         if to is None:
             return [*self._opened(*own)]
         if self.party.rank != to:
@@ -98,7 +98,7 @@ class Sharing(BitProtocol[Additive]):
 
         A copy: a factor is known by its place, and all parties must find the same ones again.
         """
-        return Additive(np.array(x, WORD, order="C") if self._is_first else np.zeros(x.shape, WORD))
+        return Additive(self._copied(x) if self._is_first else self.party.xp.zeros(x.shape, WORD))
 
     def constant_bits(self, planes: Array, shape: Shape) -> Bits[Additive]:
         """As `constant`, under XOR."""
@@ -111,6 +111,11 @@ class Sharing(BitProtocol[Additive]):
     def summand(self, x: Additive) -> Summand:
         """The term, as a copy. No message."""
         return Summand(x.own.copy())
+
+    def _copied(self, x: Array) -> Array:
+        """An array of this party's own, in order, where it keeps its shares."""
+        made: Array = self.party.xp.array(self.party.memory.put(x), WORD, order="C")
+        return made
 
     # What the other words stand on. Only what is masked may be handed to these.
 
@@ -161,5 +166,5 @@ def _agree_on_keys(party: Party) -> tuple[dict[int, Stream], Stream]:
     keys |= {p: heard[p][1] for p in party.others if p < party.rank}
     coins = {p: heard[p][0] for p in party.others} | {party.rank: coin}
     public = hashlib.sha256(b"".join(coins[p].tobytes() for p in range(party.size))).digest()
-    pairs = {p: Stream(key.tobytes(), "inputs of both") for p, key in keys.items()}
+    pairs = {p: Stream(key.tobytes(), "inputs of both", party.memory) for p, key in keys.items()}
     return pairs, Stream(public, "public coins")

@@ -114,14 +114,15 @@ class Signs(Choices):
 
         Cost: a round for each level of the tree. Safe: each factor is masked by a bit of its own.
         """
-        blocks, width = _blocks(low), top.shape[1]
-        g, through = np.zeros((blocks, width), WORD), np.zeros((blocks - 1, width), WORD)
-        above = top.copy() if self._is_first else np.zeros_like(top)
+        blocks, width, zeros = _blocks(low), top.shape[1], self.party.xp.zeros
+        g: Array = zeros((blocks, width), WORD)
+        through: Array = zeros((blocks - 1, width), WORD)
+        above = top.copy() if self._is_first else zeros(top.shape, WORD)
         planes_of.block_carries(g, through, above, products, known, low, whole=self._is_first)
         above = above if self._is_first else top  # what is public is added once
         if tree is None:
             return above ^ g
-        p = np.concatenate([np.zeros((1, width), WORD), through])  # nothing passes the lowest on
+        p = np.concatenate([zeros((1, width), WORD), through])  # nothing passes the lowest on
         masks, made = iter(tree.masks), iter(tree.products)
         for level in Carries(blocks, known.size).levels:
             cut = list(zip(level.groups, level.cut(g), level.cut(p), strict=True))

@@ -102,7 +102,7 @@ class Job:
         width: bits of a comparison.
         deadline_s: how long a party waits for another.
         threads: kernel threads of a rank; by default the machine's cores over its ranks.
-        device: where this site keeps its shares and computes: "cpu", or "cuda" with rep3.
+        device: where this site keeps its shares and computes: "cpu" or "cuda".
         seed: of the initial weights and of the split, both public.
         public: what every party may learn: mean loss and test accuracy after each epoch, and the
             evaluation (confusion matrix, ROC curve) at the end.
@@ -149,8 +149,6 @@ class Job:
             raise UsageError("threads of the job: must be at least 1, or left out")
         if self.device not in DEVICES:
             raise UsageError(f"device {self.device!r} of the job: choose {' or '.join(DEVICES)}")
-        if self.device == "cuda" and self.protocol != "rep3":
-            raise UsageError(f"device cuda is for rep3: {self.protocol} computes on the cpu")
         for where, seed in (("the job", self.seed), ("training", self.training.seed)):
             if not 0 <= seed <= MOST_SEED:
                 raise UsageError(f"seed of {where}: must be from 0 to {MOST_SEED}")

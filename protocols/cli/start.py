@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from kernels.cuda import card
-from kernels.machines import Memory
+from kernels.machines import HOST, Memory
 from mpc.correlated.seeded import Source
 from mpc.errors import MpcError, OutOfStep, PeerError, UsageError
 from mpc.launch import abort_all, mpirun, run_under_mpi, run_with_dealer, under_mpirun
@@ -213,6 +213,7 @@ def _as_rank(job: Job, program: Callable[[Run], None], command: str) -> int:
     names = [site.name for site in job.sites]
     who: dict[str, Any] = {"parties": len(names), "names": names}
     how: dict[str, Any] = {"deadline_s": job.deadline_s, "threads": job.threads}
+    memory = card_memory if job.device == "cuda" else lambda: HOST
 
     def compare(everyone: Party) -> None:
         everyone.agree(code_digest(), "code")
@@ -221,8 +222,7 @@ def _as_rank(job: Job, program: Callable[[Run], None], command: str) -> int:
 
     def alone(party: Party) -> None:
         compare(party)
-        if job.device == "cuda":
-            party.memory = card_memory()
+        party.memory = memory()
         source = source_of(job, party, command)
         try:
             at_party(party, source)
@@ -239,7 +239,7 @@ def _as_rank(job: Job, program: Callable[[Run], None], command: str) -> int:
 
     try:
         if job.source_of(command) == "dealer":
-            run_with_dealer(at_party, agree=compare, **who, **how)
+            run_with_dealer(at_party, agree=compare, memory=memory, **who, **how)
         else:
             run_under_mpi(alone, **who, **how)
     except MpcError as error:

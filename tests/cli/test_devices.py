@@ -21,8 +21,10 @@ def has_card():
         return False
 
 
-def test_one_site_on_a_card_trains_and_infers_with_two_that_have_none(cohort, tmp_path):
+@pytest.mark.parametrize("protocol", ["rep3", "additive"])
+def test_one_site_on_a_card_trains_and_infers_with_those_that_have_none(cohort, tmp_path, protocol):
     shutil.copytree(cohort, tmp_path, dirs_exist_ok=True)
+    names = SITES if protocol == "rep3" else SITES[:2]
     sites = [
         {
             "name": name,
@@ -30,9 +32,9 @@ def test_one_site_on_a_card_trains_and_infers_with_two_that_have_none(cohort, tm
             "labels": f"cohort/{name}/labels.csv",
             "new": f"new/{name}",
         }
-        for name in SITES
+        for name in names
     ]
-    job = write_job(tmp_path / "job.toml", sites)
+    job = write_job(tmp_path / "job.toml", sites, top={"protocol": protocol})
     kinds = {}
 
     def watched(run: Run) -> None:
@@ -41,27 +43,39 @@ def test_one_site_on_a_card_trains_and_infers_with_two_that_have_none(cohort, tm
         term = run.session.share(None if run.party.rank else [1.0], owner=0).secret.share.own
         kinds[run.party.rank] = type(term)
 
-    memories = (HOST, CARD, HOST)
-    assert here(job, watched, memories=memories) == [None] * 3
-    assert [kinds[rank] is OnCard for rank in range(3)] == [False, True, False]
-    assert here(job, infer, memories=memories) == [None] * 3
-    for site in SITES:
+    memories = (HOST, CARD, HOST)[: len(names)]
+    assert here(job, watched, memories=memories) == [None] * len(names)
+    assert [kinds[rank] is OnCard for rank in sorted(kinds)] == [m is CARD for m in memories]
+    assert here(job, infer, memories=memories) == [None] * len(names)
+    for site in names:
         assert (tmp_path / "out" / site / "infer" / "manifest.json").is_file()
 
 
+@pytest.mark.parametrize("top", [{}, {"protocol": "additive", "source": "file"}], ids=str)
 def test_a_job_for_a_card_that_is_not_there_ends_in_one_line_and_leaves_nothing(
-    cohort, tmp_path, has_card
+    cohort, tmp_path, has_card, top
 ):
     if has_card:
         pytest.skip("a card is here")
     shutil.copytree(cohort, tmp_path, dirs_exist_ok=True)
     before = files(tmp_path)
-    job = write_job(tmp_path / "job.toml", top={"device": "cuda"})
+    job = write_job(tmp_path / "job.toml", top={"device": "cuda", **top})
     ran = radmpc("train", job)
     said = set(ran.err.splitlines())
     assert ran.code == 2
     assert all(line.startswith("radmpc: device cuda") for line in said) and len(said) == 1
     assert set(files(tmp_path)) - set(before) == {"job.toml"}
+
+
+def test_a_dealer_asks_for_no_card_and_ends_with_the_parties_who_do(cohort, tmp_path, has_card):
+    if has_card:
+        pytest.skip("a card is here")
+    shutil.copytree(cohort, tmp_path, dirs_exist_ok=True)
+    top = {"protocol": "additive", "device": "cuda"}
+    ran = radmpc("train", write_job(tmp_path / "job.toml", top=top, names=SITES[:2]))
+    own = {line for line in ran.complaints if line.startswith("radmpc: device cuda")}
+    assert ran.code == 2 and len(own) == 1
+    assert all(" ended" in line for line in {*ran.complaints} - own), ran.err
 
 
 def test_only_a_card_out_of_memory_is_told_as_that():

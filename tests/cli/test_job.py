@@ -89,11 +89,6 @@ def test_relative_paths_are_taken_from_the_job_files_own_folder(tmp_path, monkey
         ({"threads": "many"}, {}, "threads must be of type int"),
         ({"threads": 0}, {}, "threads of the job: must be at least 1"),
         ({"device": "gpu"}, {}, "device 'gpu' of the job: choose cpu or cuda"),
-        (
-            {"device": "cuda", "protocol": "additive"},
-            {},
-            "device cuda is for rep3: additive computes on the cpu",
-        ),
         ({"deadline_s": 0}, {}, "deadline_s of the job"),
         ({"output": 5}, {}, "output of the job must be a string"),
         ({"output": ""}, {}, "output of the job must be a string"),

@@ -2,7 +2,10 @@
 
 They are as strict as CuPy's where it differs from NumPy: no array of the host may meet them in a
 function or an operator, be written into them or come out of them, but as an index; of reductions
-by operators there are only those that CuPy has; an element is an array without axes.
+by operators there are only those that CuPy has; an element is an array without axes, and a view.
+What CuPy makes anew lies in order, whatever the order of what it was made of: its ufuncs and its
+concatenations allocate so (cupy/_core/_kernel.pyx, `_get_out_args_from_optionals`;
+cupy/_core/_routines_manipulation.pyx, `concatenate_method`).
 
 With RADMPC_TEST_CARD=cuda they are CuPy's own.
 """
@@ -54,7 +57,10 @@ class StandIn(np.ndarray):
         return out[0] if out is not None else on_card(found)
 
     def __getitem__(self, key: Any) -> Any:
-        return on_card(super().__getitem__(key))
+        found = super().__getitem__(key)
+        if isinstance(found, np.generic):
+            found = super().__getitem__((*(key if isinstance(key, tuple) else (key,)), ...))
+        return on_card(found)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         if _has_host(value):
@@ -87,6 +93,8 @@ def on_card(found: Any) -> Any:
         return CARD.put(found) if isinstance(found, np.ndarray) else found
     if isinstance(found, np.generic):
         found = np.asarray(found)
+    if isinstance(found, np.ndarray) and found.base is None and not found.flags.c_contiguous:
+        found = np.array(found, order="C")
     return found.view(StandIn) if isinstance(found, np.ndarray) else found
 
 

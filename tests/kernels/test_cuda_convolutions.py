@@ -10,6 +10,7 @@ from kernels.conv import Geometry
 from kernels.cuda import convolutions, products, words
 from kernels.cuda.convolutions import FORWARD, INPUT_GRAD, WEIGHT_GRAD
 from kernels.cuda.operand import alike, steps_of
+from kernels.cuda.phases import phases
 from tests.kernels.drawing import LAYOUTS, RING, SEEDS, Words, crossed, some
 from tests.kernels.emulator import GPU
 from tests.kernels.test_convolutions import cases, operands
@@ -85,6 +86,29 @@ def test_all_kinds_are_exact_where_sums_are_long_and_tiles_meet(way, case):
     check(way, draw, case, operands(draw, case), operands(draw, case))
 
 
+DIM = st.tuples(*(st.integers(low, 7) for low in (1, 1, 1, 0, 1)))  # as `phases` takes them
+
+
+@some
+@given(st.lists(DIM, min_size=1, max_size=2))
+def test_phases_have_each_product_of_a_strided_gradient_once_and_no_zeros(dims):
+    sizes, kernel, stride, padding, dilation = zip(*dims, strict=True)
+    met = np.zeros((*sizes, *kernel), int)
+    for phase in phases(sizes, kernel, stride, padding, dilation):
+        met[(*phase.places, *phase.taps)] += 1
+        for d, (place, tap) in enumerate(zip(phase.places, phase.taps, strict=True)):
+            for u, t in enumerate(range(sizes[d])[place]):
+                for j, k in enumerate(range(kernel[d])[tap]):
+                    position, rest = divmod(t + padding[d] - dilation[d] * k, stride[d])
+                    assert rest == 0 and position == u + phase.padding[d] - phase.dilation[d] * j
+    places, taps = np.indices(sizes), np.indices(kernel)
+    expected = np.ones_like(met)
+    for d in range(len(dims)):
+        at = places[d].reshape(*sizes, *[1] * len(kernel))
+        expected *= (at + padding[d] - dilation[d] * taps[d]) % stride[d] == 0
+    assert np.array_equal(met, expected)
+
+
 def test_terms_laid_out_alike_are_read_where_they_lie():
     draw = Words(4)
     for layout in ("plain", "transposed", "strided"):
@@ -110,7 +134,8 @@ def test_terms_laid_out_alike_are_read_where_they_lie():
         (15, 9999, 9999, words.product),
         (9999, 9999, 31, words.product),
         (64, 64, 64, words.product),
-        (128, 64, 576, products.product),
+        (128, 64, 576, words.product),
+        (1024, 64, 4608, products.product),
     ],
 )
 def test_thin_and_small_products_are_made_word_by_word(m, n, depth, way):

@@ -143,7 +143,6 @@ def gathers(draw):
         numbers(-3, 3),
         numbers(-3, 3),
         numbers(-3, 3),
-        numbers(1, 3),
         limit,
         step,
     )
@@ -157,9 +156,8 @@ def places(g):
     exists = np.ones(at.shape, bool)
     for d in range(3):
         position = g.origin[d] + g.by_row[d] * row[d + 1] + g.by_column[d] * column[d + 1]
-        quotient, rest = np.divmod(position, g.divisor[d])
-        exists &= (rest == 0) & (quotient >= 0) & (quotient < g.limit[d])
-        at = at + quotient * g.step[d]
+        exists &= (position >= 0) & (position < g.limit[d])
+        at = at + position * g.step[d]
     return np.where(exists, at, -1)
 
 

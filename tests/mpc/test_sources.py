@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from kernels.machines import HOST, on_host
 from mpc.correlated.items import (
     Choice,
     Mask,
@@ -23,26 +24,33 @@ from mpc.sources import (
 from mpc.sources.dealer import send_seeds
 from mpc.transport.local import LocalHub
 from mpc.transport.silent import SilentTransport
+from tests.kernels.oncard import CARD, OnCard
 from tests.mpc.dealt import ITEMS, make_files, take_all
 
 # What a source serves.
 
 
-def insecure(parties, items, folder):
-    return run_parties(parties, lambda party: take_all(InsecureSource(party), items))
+def insecure(parties, items, folder, memory=HOST):
+    def program(party):
+        return take_all(InsecureSource(party), items)
+
+    return run_parties(parties, program, memory=memory)
 
 
-def first_party(parties, items, folder):
-    return run_parties(parties, lambda party: take_all(FirstPartySource(party), items))
+def first_party(parties, items, folder, memory=HOST):
+    def program(party):
+        return take_all(FirstPartySource(party), items)
+
+    return run_parties(parties, program, memory=memory)
 
 
-def dealer(parties, items, folder):
+def dealer(parties, items, folder, memory=HOST):
     def program(whole):
         seed, seeds = send_seeds(whole)
         if whole.rank == parties:
             assert serve(whole, seeds) == len(items)
             return None
-        source = DealerSource(seed, whole if whole.rank == parties - 1 else None)
+        source = DealerSource(seed, whole if whole.rank == parties - 1 else None, memory)
         served = take_all(source, items)
         source.close()
         return served
@@ -50,7 +58,7 @@ def dealer(parties, items, folder):
     return run_parties(parties + 1, program)[:parties]
 
 
-def stored(parties, items, folder):
+def stored(parties, items, folder, memory=HOST):
     paths, keys = make_files(folder, parties, items)
 
     def program(party):
@@ -60,7 +68,7 @@ def stored(parties, items, folder):
         source.close()
         return served
 
-    return run_parties(parties, program)
+    return run_parties(parties, program, memory=memory)
 
 
 def joined(parts, field):
@@ -70,10 +78,8 @@ def joined(parts, field):
     return total
 
 
-@pytest.mark.parametrize("parties", [2, 3, 4])
-@pytest.mark.parametrize("serving", [insecure, first_party, dealer, stored])
-def test_the_parties_shares_add_up_to_masks_and_their_products(serving, parties, tmp_path):
-    by_party = serving(parties, ITEMS, tmp_path)
+def are_right(by_party):
+    """Whether what the parties were served of each item adds up to masks and their products."""
     for at, item in enumerate(ITEMS):
         numbers, masks, products = zip(*(served[at] for served in by_party), strict=True)
         assert set(numbers) == {at}
@@ -83,6 +89,22 @@ def test_the_parties_shares_add_up_to_masks_and_their_products(serving, parties,
         for i, field in enumerate(item.products()):
             found = joined([p[i] for p in products], field)
             assert found.dtype == field.dtype and np.array_equal(found, expected[i])
+
+
+@pytest.mark.parametrize("parties", [2, 3, 4])
+@pytest.mark.parametrize("serving", [insecure, first_party, dealer, stored])
+def test_the_parties_shares_add_up_to_masks_and_their_products(serving, parties, tmp_path):
+    are_right(serving(parties, ITEMS, tmp_path))
+
+
+@pytest.mark.parametrize("serving", [insecure, first_party, dealer, stored])
+def test_what_a_party_with_a_card_is_served_is_there_and_right(serving, tmp_path):
+    """Whoever makes it does so on the host."""
+    fetched = []
+    for served in serving(2, ITEMS, tmp_path, CARD):
+        assert {type(v) for _, masks, products in served for v in [*masks, *products]} == {OnCard}
+        fetched.append([(n, *(list(map(on_host, part)) for part in dealt)) for n, *dealt in served])
+    are_right(fetched)
 
 
 def test_large_parts_are_sealed_in_pieces(tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ import time
 import numpy as np
 
 from kernels.gemm import matmul
+from kernels.machines import HOST
 from kernels.ring import multiply
 from mpc.correlated.seeded import Maker
 from mpc.errors import MpcError
@@ -355,12 +356,17 @@ def with_dealer(name, parties, rank):
         other = name == "dealer-differs" and whole.rank == parties
         whole.agree(bytes([other] * 32), "settings")
 
+    def memory():
+        assert rank < parties, "a dealer keeps no shares"
+        return HOST
+
     served = run_with_dealer(
         program,
         parties=parties,
         names=NAMES[:parties],
         deadline_s=DEADLINE_S if name == "dealer-asleep" else 60.0,
         agree=agree,
+        memory=memory,
     )
     return f"{served}"
 

@@ -3,12 +3,14 @@
 import copy
 
 import numpy as np
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from kernels.machines import HOST, on_host
 from mpc.launch import run_parties
+from mpc.sources import InsecureSource
 from protocols.nn import Session
 from protocols.training import checkpoint
 from tests.kernels.oncard import CARD, OnCard
@@ -35,9 +37,16 @@ def network():
     return copy.deepcopy(NETWORK)
 
 
+def session_of(party):
+    """Rep3 among three, additive between two."""
+    if party.size == 3:
+        return Session(party)
+    return Session(party, protocol="additive", source=InsecureSource(party))
+
+
 def trained(party):
     """Two steps; the loss, and the terms of all weights as they are, wherever they are."""
-    session = Session(party)
+    session = session_of(party)
     x = session.share(IMAGES if party.rank == 0 else None, owner=0)
     y = session.share(LABELS if party.rank == 1 else None, owner=1)
     model = network()
@@ -55,12 +64,24 @@ def trained(party):
     return opened, logits, terms, party.meter.total.sent_bytes
 
 
-def test_a_training_leaves_the_same_shares_on_a_card_as_on_the_host():
-    here = run_parties(3, trained, seeds=SEED_BYTES, memory=HOST)
-    there = run_parties(3, trained, seeds=SEED_BYTES, memory=CARD)
-    for (loss, logits, terms, sent), (other, others, cards, total) in zip(here, there, strict=True):
+@pytest.mark.parametrize(
+    "memories",
+    [(CARD,) * 3, (CARD, CARD), (CARD, HOST), (HOST, CARD)],
+    ids=["rep3", "additive", "additive, first", "additive, second"],
+)
+def test_a_training_leaves_the_same_shares_on_a_card_as_on_the_host(memories):
+    def placed(party):
+        party.memory = memories[party.rank]
+        return trained(party)
+
+    seeds = SEED_BYTES[: len(memories)]
+    here = run_parties(len(seeds), trained, seeds=seeds)
+    there = run_parties(len(seeds), placed, seeds=seeds)
+    for memory, one, two in zip(memories, here, there, strict=True):
+        (loss, logits, terms, sent), (other, others, cards, total) = one, two
         assert torch.equal(loss, other) and torch.equal(logits, others) and sent == total
-        assert {type(t) for t in cards} == {OnCard} and {type(t) for t in terms} == {np.ndarray}
+        kind = OnCard if memory is CARD else np.ndarray
+        assert {type(t) for t in cards} == {kind} and {type(t) for t in terms} == {np.ndarray}
         for a, b in zip(terms, cards, strict=True):
             assert np.array_equal(a, on_host(b))
 

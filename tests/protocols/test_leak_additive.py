@@ -304,9 +304,9 @@ MUTANTS = {
 def with_mutant(monkeypatch, mutant):
     honest = seeded._drawn
 
-    def drawn(key, number, place, field):
+    def drawn(key, number, place, field, *memory):
         if place >= seeded._PRODUCTS:
-            return honest(key, number, place, field)
+            return honest(key, number, place, field, *memory)
         return mutant(lambda *what: honest(key, *what), KNOWN_KEYS.get(key), number, place, field)
 
     monkeypatch.setattr(seeded, "_drawn", drawn)

@@ -66,7 +66,7 @@ class At(NamedTuple):
 REP3, TWO, THREE, FOUR = (At("rep3", 3), *(At("additive", n) for n in (2, 3, 4)))
 ADDITIVE = [TWO, THREE, FOUR]
 # With shares on a card, or on what stands for one: what makes an array of the host is found out.
-ON_CARD = [At("rep3", 3, CARD)]
+ON_CARD = [At("rep3", 3, CARD), At("additive", 2, CARD), At("additive", 3, CARD)]
 EVERYWHERE = [REP3, *ADDITIVE, *ON_CARD]
 everywhere = pytest.mark.parametrize("at", EVERYWHERE, ids=str)
 each_protocol = pytest.mark.parametrize("at", [REP3, TWO], ids=str)

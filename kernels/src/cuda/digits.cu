@@ -1,6 +1,7 @@
-// Words as balanced digits, for the matrix units: x = sum over d of x_d 256^d mod 2^64 with -128 <= x_d < 128. Digits
-// are written in planes, one a digit, [product][digit][row][summed index], as bytes that follow each other along the
-// summed index. Balanced digits cost an addition: the carries that it makes are the ones that signed digits need.
+// Words as balanced digits, for the matrix units: x = sum over d of x_d 256^d mod 2^64 with -128 <= x_d < 128. They are
+// written as bytes that follow each other along the summed index, [product][row][digit][summed index]: so digits 0 to d
+// of a row are one run, and from the highest on if asked. Balanced digits cost an addition: the carries that it makes
+// are the ones that signed digits need.
 #include "gather.h"
 #include "gpu.h"
 
@@ -31,12 +32,13 @@ DEVICE void walk(i64* at, int apart, const i64* sizes, i64 step, const i64* by, 
 
 #define PARAMETERS(T)                                                                                                 \
     u8 *planes, const T *base, const T *plus, const Gather *gather, const i64 *offsets, i64 first, i64 rows,          \
-        i64 depth, i64 row_bytes, i64 column, i64 columns, i64 shift, i64 along_rows
+        i64 depth, i64 row_bytes, i64 column, i64 columns, i64 shift, i64 along_rows, i64 padded, i64 falling
 #define ARGUMENTS                                                                                                     \
-    planes, base, plus, gather, offsets, first, rows, depth, row_bytes, column, columns, shift, along_rows
+    planes, base, plus, gather, offsets, first, rows, depth, row_bytes, column, columns, shift, along_rows, \
+        padded, falling
 
-// Row `first` + i of a side's matrices is row i of the planes. `columns`, a multiple of RUN, are written from `column`
-// on: `depth` digits, then zeros. Words are read with neighbouring lanes along the rows or along the summed index,
+// Row `first` + i of a side's matrices is row i of the planes, which have `padded` rows; those that are too many are not
+// written. `columns`, a multiple of RUN, are written from `column` on: `depth` digits, then zeros. Words are read with neighbouring lanes along the rows or along the summed index,
 // whichever way they lie in memory, and turn in shared memory. Its rows have an odd length and each RUN a word to
 // spare, so lanes along rows and lanes a RUN apart both find different banks.
 template <class T> DEVICE void split(PARAMETERS(T)) {
@@ -80,12 +82,7 @@ template <class T> DEVICE void split(PARAMETERS(T)) {
             UNROLL(3)
             for (int d = 0; d < 3; ++d) {
                 if (!(moves >> d & 1)) continue;
-                i64 position = at_row[(d + 1) * height + i] + at_column[(d + 1) * width + k];
-                if (g.divisor[d] > 1) {
-                    const i64 quotient = position / g.divisor[d];
-                    inside &= quotient * g.divisor[d] == position;
-                    position = quotient;
-                }
+                const i64 position = at_row[(d + 1) * height + i] + at_column[(d + 1) * width + k];
                 inside &= position >= 0 && position < g.limit[d];
                 at += position * g.step[d];
             }
@@ -103,7 +100,7 @@ template <class T> DEVICE void split(PARAMETERS(T)) {
     struct alignas(16) Digits { u32 four[4]; };
     const int runs = width / RUN, i = me / runs, k = me % runs * RUN;
     if (top + i >= rows || left + k >= columns) return;
-    u8* out = planes + (product * DIGITS * rows + top + i) * row_bytes + column + left + k;
+    u8* out = planes + (product * padded + top + i) * DIGITS * row_bytes + column + left + k;
     UNROLL(2)
     for (int part = 0; part < PARTS; ++part) {
         const u32* four = tile + (part * height + i) * length + k + k / RUN;
@@ -112,7 +109,7 @@ template <class T> DEVICE void split(PARAMETERS(T)) {
         for (int q = 0; q < 4; ++q, four += 4)
             transpose_bytes(&digits[0].four[q], 4, four[0], four[1], four[2], four[3]);
         UNROLL(4)
-        for (int d = 0; d < 4; ++d) *(Digits*)(out + (4 * part + d) * rows * row_bytes) = digits[d];
+        for (int d = 0; d < 4; ++d) *(Digits*)(out + (falling ? DIGITS - 1 - 4 * part - d : 4 * part + d) * row_bytes) = digits[d];
     }
 }
 

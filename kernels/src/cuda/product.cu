@@ -1,5 +1,4 @@
-// Matrix products mod 2^64 and 2^32 on matrix units for signed bytes. Both sides come as planes of balanced digits
-// (digits.cu). The product of digits i and j belongs to class i + j, which counts from bit 8 (i + j): beyond the top
+// Matrix products mod 2^64 and 2^32 on matrix units for signed bytes. Both sides come as balanced digits (digits.cu). The product of digits i and j belongs to class i + j, which counts from bit 8 (i + j): beyond the top
 // digit it vanishes, so 64 bits take 36 products of bytes and 32 bits take 10. Each class is summed in 32 bits.
 //
 // Why that is exact: class w matters mod 2^(64 - 8 w), so classes 4 to 7, and all of a product mod 2^32, may wrap.
@@ -11,6 +10,7 @@ constexpr int SIDE = 64;                             // rows and columns of the 
 constexpr int CHUNK = 32;                            // of the summed index, in one stage of shared memory
 constexpr int PIECE = 16;                            // bytes copied at once
 constexpr int PLANE = SIDE * CHUNK;                  // bytes of one digit of one side
+constexpr int UNIT = 16;                             // rows that a side's matrices are filled up to
 constexpr int BAND = 8;                              // rows of tiles taken together, which share what L2 has of a and b
 
 // Pieces of 32-byte rows, exchanged in every other four rows: the 8 rows of a matrix then lie in different banks.
@@ -42,8 +42,8 @@ DEVICE u32 combined(const int (&sum)[4][2][2][4], int m, int n, int e) {
     out, offsets, inner, outer_step, inner_step, column_step, a, a_of, rows, b, b_of, columns, depth, splits, shared, \
         first_row, first_column
 
-// `a` and `b` have `rows` and `columns` rows of `depth` digits, a multiple of CHUNK, in each plane; a_of and b_of say
-// which of their matrices each product of the batch takes. A product has `splits` blocks for each tile, which share
+// `a` and `b` have `rows` and `columns` rows of `depth` digits, a multiple of CHUNK, for each digit of a word; a_of and
+// b_of say which of their matrices each product of the batch takes. A product has `splits` blocks for each tile, which share
 // its depth; `shared` is whether an element of the result is added to by several blocks. The tile's rows begin at
 // `first_row` and its columns at `first_column` of the result.
 template <class T, int STAGES> DEVICE void product(PARAMETERS(T)) {
@@ -66,10 +66,10 @@ template <class T, int STAGES> DEVICE void product(PARAMETERS(T)) {
     const int me = threadIdx.x, mine = me % 128 / 2;
     const bool of_a = me < 128;
     const int row = (of_a ? top : left) + mine;
-    const i64 most = of_a ? rows : columns, plane = most * depth;
+    const i64 most = of_a ? rows : columns, bytes = DIGITS * depth, matrix = (most + UNIT - 1) / UNIT * UNIT * bytes;
     const bool inside = row < most;
-    const u8* from = (of_a ? a + a_of[number] * DIGITS * plane : b + b_of[number] * DIGITS * plane)
-                     + (inside ? row : 0) * depth + me % 2 * PIECE + (i64)chunk * CHUNK;
+    const u8* from = (of_a ? a + a_of[number] * matrix : b + b_of[number] * matrix) + (inside ? row : 0) * bytes
+                     + me % 2 * PIECE + (i64)chunk * CHUNK;
     u8* to = memory + (of_a ? 0 : PLANE) + swizzled(mine, me % 2);
 
     // Warps are 2 by 4, with 32 by 16 elements each. One that is wholly outside copies, and does not multiply; mod 2^32
@@ -96,7 +96,7 @@ template <class T, int STAGES> DEVICE void product(PARAMETERS(T)) {
             if (some) {
                 const u8* piece = from;
                 UNROLL(8)
-                for (int d = 0; d < DIGITS; ++d, piece += plane)
+                for (int d = 0; d < DIGITS; ++d, piece += depth)
                     copy_beside(to + filled + d * 2 * PLANE, piece, inside);
                 from += CHUNK;
             }

@@ -60,14 +60,13 @@ DEVICE void fill(T (*to)[ROWS + 1], const Side& side, Term<T> term, i64 offset, 
         at[turn] = r < 0 || c < 0 ? -1 : offset + r + c;
     }
     for (int d = side.first; d < 3; ++d) {
-        const int origin = (int)g.origin[d], divisor = (int)g.divisor[d], limit = (int)g.limit[d];
+        const int origin = (int)g.origin[d], limit = (int)g.limit[d];
         const i64 step = g.step[d];
         UNROLL(8)
         for (int turn = 0; turn < TURNS; ++turn) {
-            int position = origin + rows[row(turn)].position[d] + columns[column(turn)].position[d];
-            bool exists = at[turn] >= 0 && position >= 0;
-            if (divisor > 1) exists = exists && position % divisor == 0, position /= divisor;
-            at[turn] = exists && position < limit ? at[turn] + position * step : -1;
+            const int position = origin + rows[row(turn)].position[d] + columns[column(turn)].position[d];
+            const bool exists = at[turn] >= 0 && position >= 0 && position < limit;
+            at[turn] = exists ? at[turn] + position * step : -1;
         }
     }
     T x[TURNS];
