@@ -99,7 +99,7 @@ def _tests(end: float) -> Iterator[Found]:
     # Another version of pytest will do, and what one of a library warns of is no kernel's fault.
     warnings = ("Deprecation", "PendingDeprecation", "Future")
     lenient = ["-ominversion=8", *(f"-Wdefault::{kind}Warning" for kind in warnings)]
-    # Most of a test is its own Python: several at once share the card. pytest-benchmark warns of it.
+    # Most of a test is its own Python: several share the card. pytest-benchmark would warn of it.
     several = (
         ["-n", str(min(12, os.cpu_count() or 1)), "-pno:benchmark"] if find_spec("xdist") else []
     )
