@@ -107,15 +107,16 @@ class Memory:
         xp: the library that makes them, with NumPy's functions.
         machine: what works on them.
         get: a copy on the host; on the host, the array itself.
-        room: makes an array of the host by shape and dtype, to receive what will be put here.
-        fill: makes an array here of one of the host, as `xp.asarray` does.
+        room: makes an array of the host by shape and dtype, for messages to come into.
+        take: makes an array here of such a one, which nobody else holds or writes to; None where
+            `put` does it.
     """
 
     xp: Any
     machine: Machine
     get: Callable[[Array], Array]
     room: Callable[[Shape, Any], Array] = np.empty
-    fill: Callable[[Array], Array] | None = None
+    take: Callable[[Array], Array] | None = None
 
     def put(self, a: Array) -> Array:
         """The array in this memory; itself if it is there.
@@ -129,12 +130,13 @@ class Memory:
         a = np.asarray(home.get(a))  # of NumPy's scalars, too
         repeats = [n > 1 and not s for n, s in zip(a.shape, a.strides, strict=True)]
         if not any(repeats) or not a.size:  # strides of nothing say nothing
-            return self._filled(a)
+            return cast(Array, self.xp.asarray(a))
         once = a[tuple(slice(1) if r else slice(None) for r in repeats)]
-        return cast(Array, self.xp.broadcast_to(self._filled(once), a.shape))
+        return cast(Array, self.xp.broadcast_to(self.xp.asarray(once), a.shape))
 
-    def _filled(self, a: Array) -> Array:
-        return cast(Array, (self.fill or self.xp.asarray)(a))
+    def received(self, a: Array) -> Array:
+        """As `put`, of what came in a message: the caller gives the array away."""
+        return self.put(a) if self.take is None else self.take(a)
 
 
 HOST = Memory(np, cast(Machine, _native), get=lambda a: a)

@@ -110,9 +110,11 @@ def gpu(device: int) -> Gpu:
     )
 
 
-def _gemm() -> Gemm:
-    from cupy_backends.cuda.libs import cublas
-
+def _gemm() -> Gemm | None:
+    try:
+        from cupy_backends.cuda.libs import cublas
+    except ImportError:  # CuPy comes without it; our own kernels do all of it
+        return None
     return cublas_gemm(_cupy().cuda.device.get_cublas_handle, cublas)
 
 
@@ -154,7 +156,7 @@ def _memory() -> Memory:
     import cupyx
 
     staging = Staging(_cupy(), cupyx)
-    return Memory(_cupy(), Cards(), staging.get, staging.room, staging.fill)
+    return Memory(_cupy(), Cards(), staging.get, staging.room, staging.take)
 
 
 def use(number: int) -> Memory:

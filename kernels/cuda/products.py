@@ -16,7 +16,7 @@ from typing import TypeAlias
 from kernels.array import Array, Shape
 from kernels.cuda import classes
 from kernels.cuda import words as word_by_word
-from kernels.cuda.digits import CHUNK, Planes, kernel_of, planes_of, row_bytes
+from kernels.cuda.digits import CHUNK, UNIT, Planes, ceil, kernel_of, planes_of, row_bytes
 from kernels.cuda.launch import Gpu
 from kernels.cuda.operand import Gather, Side, Target, Terms, alike, matrix, steps_of
 
@@ -101,19 +101,20 @@ def product(gpu: Gpu, out: Array, target: Target, a: Side, b: Side) -> None:
                 add(gpu, out, here, left, right)
 
 
-def choose(m: int, n: int, depth: int) -> Product:
-    """What carries out a product of m x n sums of `depth` products of words."""
-    return word_by_word.product if word_by_word.suits(m, n, depth) else product
+def choose(m: int, n: int, depth: int, batch: int = 1) -> Product:
+    """What carries out a batch of m x n sums of `depth` products of words."""
+    return word_by_word.product if word_by_word.suits(m, n, depth, batch) else product
 
 
 def carry_out(gpu: Gpu, out: Array, target: Target, a: Side, b: Side) -> None:
     """A product by whichever way is shorter."""
-    choose(a.rows, b.rows, a.depth * len(a.terms))(gpu, out, target, a, b)
+    way = choose(a.rows, b.rows, a.depth * len(a.terms), len(target.offsets))
+    way(gpu, out, target, a, b)
 
 
 def _products(batch: int, *sides: Side) -> list[slice]:
     """Runs of a batch so short that planes of one run stay below MOST_PLANES, if rows allow."""
-    each = max(s.rows * row_bytes(s) if len(set(s.offsets)) > 1 else 1 for s in sides)
+    each = max(ceil(s.rows, UNIT) * row_bytes(s) if len(set(s.offsets)) > 1 else 1 for s in sides)
     together = max(1, MOST_PLANES // max(1, each))
     return [slice(i, i + together) for i in range(0, batch, together)]
 

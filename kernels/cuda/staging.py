@@ -1,10 +1,12 @@
 """Copies between a card and the host, through page-locked memory: at the bus's own rate.
 
-CuPy's pool keeps what was page-locked, so a buffer is made once for messages of a size.
+CuPy's pool keeps what was page-locked, so a buffer is made once for messages of a size. Where the
+system lets no more be locked, memory is the ordinary one.
 """
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from math import prod
 from typing import Any
@@ -26,11 +28,17 @@ class Staging:
         """Nothing is under way."""
         self._cupy, self._cupyx = cupy, cupyx
         self._under_way: deque[tuple[Any, Array]] = deque()
+        self._lock = threading.Lock()  # parties may be threads of one process
 
     def room(self, shape: Shape, dtype: Any) -> Array:
         """An array of the host, not filled in."""
-        made: Array = (self._cupyx.empty_pinned if prod(shape) else np.empty)(shape, dtype)
-        return made
+        if not prod(shape):
+            return np.empty(shape, dtype)
+        try:
+            locked: Array = self._cupyx.empty_pinned(shape, dtype)
+        except self._cupy.cuda.runtime.CUDARuntimeError:
+            return np.empty(shape, dtype)
+        return locked
 
     def get(self, a: Array) -> Array:
         """A copy on the host. It is whole: the card's stream is waited for, so it can be sent."""
@@ -39,16 +47,21 @@ class Staging:
             a.get(out=out)  # type: ignore[attr-defined]  # CuPy's
         return out
 
-    def fill(self, a: Array) -> Array:
+    def take(self, a: Array) -> Array:
         """A copy on the current card, in the order of its stream; the host does not wait.
 
-        Safe: the array is held until the card has read it. Let go before, its memory might be
-        given to the next message meanwhile.
+        The card may read the array later, so nobody may write to it any more. It is held until
+        then: let go before, its memory might be given to the next message meanwhile.
         """
         out: Array = self._cupy.empty(a.shape, a.dtype)
         if a.size:
             out.set(a)  # type: ignore[attr-defined]  # CuPy's
-            self._under_way.append((self._cupy.cuda.get_current_stream().record(), a))
-        while self._under_way and self._under_way[0][0].done:
-            self._under_way.popleft()
+            self._hold(self._cupy.cuda.get_current_stream().record(), a)
         return out
+
+    def _hold(self, read: Any, a: Array) -> None:
+        """Until an event; and let go of what was read meanwhile."""
+        with self._lock:
+            self._under_way.append((read, a))
+            while self._under_way and self._under_way[0][0].done:
+                self._under_way.popleft()

@@ -69,13 +69,13 @@ def product(gpu: Gpu, out: Array, target: Target, a: Side, b: Side) -> None:
     )
 
 
-def suits(m: int, n: int, depth: int) -> bool:
-    """Whether m x n sums of `depth` products had better be made so than from digits.
+def suits(m: int, n: int, depth: int, batch: int = 1) -> bool:
+    """Whether a batch of m x n sums of `depth` products had better be made so than from digits.
 
     A thin result would leave tiles of the matrix units mostly empty, and to split words into digits
     costs more than it saves where they are used a few times only.
     """
-    return min(m, n) < FEW_ROWS or depth < FEW_STEPS or m * n * depth < FEW_PRODUCTS
+    return min(m, n) < FEW_ROWS or depth < FEW_STEPS or batch * m * n * depth < FEW_PRODUCTS
 
 
 def _each(offsets: tuple[int, ...], batch: int) -> tuple[int, ...]:

@@ -1,10 +1,14 @@
 """Dry runs side by side: who waits, and that nobody waits for ever."""
 
+import multiprocessing
+import os
+import signal
 import threading
 import time
 
 import pytest
 
+from mpc.errors import UsageError
 from protocols.cli.job import read_job
 from protocols.cli.plan.cohort import Cohort
 from protocols.cli.plan.dry import dry_runs
@@ -55,3 +59,31 @@ def test_a_rank_that_fails_is_not_waited_for(tmp_path):
     heard[1] = [b"neither a name"]
     with pytest.raises(ValueError, match="broadcast"):
         measure(job, "train", cohort, heard, threads=1)
+
+
+@pytest.mark.parametrize("which", [0, -1])
+def test_a_rank_that_is_killed_is_not_waited_for(tmp_path, which):
+    """As the system ends one when memory is short: also the one that was started last."""
+    job = read_job(write_job(tmp_path / "job.toml", training={"epochs": 1, "batch": 4}))
+    cohort = Cohort(train=(4, 4, 4), test=(1, 1, 1))
+    heard = [one.heard for one in dry_runs(job, "train", cohort)]
+    waited_in_vain = []
+
+    def kill():
+        while len(ranks := multiprocessing.active_children()) < len(heard):
+            time.sleep(0.01)
+        ranks.sort(key=lambda rank: rank.pid)
+        os.kill(ranks[which].pid, signal.SIGKILL)
+        ended.wait(30)
+        waited_in_vain.extend(rank for rank in ranks if rank.is_alive())
+        for rank in waited_in_vain:
+            rank.kill()
+
+    ended = threading.Event()
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with pytest.raises(UsageError, match="was ended from outside"):
+        measure(job, "train", cohort, heard, threads=1)
+    ended.set()
+    killer.join()
+    assert not waited_in_vain

@@ -1,6 +1,7 @@
 """Products by a library's products of bytes: exact, and asked of cuBLAS as cuBLAS reads it."""
 
 import ctypes
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from kernels import reference
 from kernels.conv import Geometry
-from kernels.cuda import classes, convolutions
+from kernels.cuda import card, classes, convolutions
 from kernels.cuda.classes import MOST_TERMS
 from kernels.cuda.cublas import cublas_gemm
 from kernels.cuda.digits import planes_of
@@ -190,3 +191,12 @@ def test_cublas_is_asked_for_the_product_of_rows():
         a, b, out = a[:, :k], b[:, first : first + k], np.empty((m, n), np.int32)
         asked(*map(on_card, (out, a, b)))
         assert np.array_equal(out, a.astype(np.int32) @ b.T.astype(np.int32))
+
+
+def test_without_cublas_our_own_kernels_do_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy_backends.cuda.libs.cublas", None)  # no such import
+    assert card._gemm() is None
+    x, out = Words(1)(40, 40), Words(2)(40, 40)
+    expected = out + x @ x
+    matmul_add(GPU, out, x, x)
+    assert GPU.gemm is None and np.array_equal(out, expected) and not FURTHEST

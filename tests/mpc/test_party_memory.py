@@ -11,17 +11,17 @@ from tests.kernels.oncard import CARD, OnCard
 
 
 def test_messages_come_into_the_memorys_own_room_and_go_on_by_its_own_way():
-    rooms, filled = [], []
+    rooms, taken = [], []
 
     def room(shape, dtype):
         rooms.append((shape, np.dtype(dtype).name))
         return np.empty(shape, dtype)
 
-    def fill(a):
-        filled.append(a.shape)
+    def take(a):
+        taken.append(a.shape)
         return CARD.xp.asarray(a)
 
-    staged = replace(CARD, room=room, fill=fill)
+    staged = replace(CARD, room=room, take=take)
 
     def program(party):
         peer = 1 - party.rank
@@ -33,4 +33,4 @@ def test_messages_come_into_the_memorys_own_room_and_go_on_by_its_own_way():
     (ring, flags), (there, theirs) = run_parties(2, program)
     assert type(ring) is type(flags) is type(theirs) is np.ndarray and type(there) is OnCard
     assert np.array_equal(CARD.get(there), np.arange(5)) and np.array_equal(ring, np.arange(5))
-    assert rooms == [((5,), "uint64"), ((3,), "uint8")] and filled == [(5,)]
+    assert rooms == [((5,), "uint64"), ((3,), "uint8")] and taken == [(5,)]

@@ -34,13 +34,14 @@ DEVICE void walk(i64* at, int apart, const i64* sizes, i64 step, const i64* by, 
     u8 *planes, const T *base, const T *plus, const Gather *gather, const i64 *offsets, i64 first, i64 rows,          \
         i64 depth, i64 row_bytes, i64 column, i64 columns, i64 shift, i64 along_rows, i64 padded, i64 falling
 #define ARGUMENTS                                                                                                     \
-    planes, base, plus, gather, offsets, first, rows, depth, row_bytes, column, columns, shift, along_rows, \
-        padded, falling
+    planes, base, plus, gather, offsets, first, rows, depth, row_bytes, column, columns, shift, along_rows, padded,   \
+        falling
 
-// Row `first` + i of a side's matrices is row i of the planes, which have `padded` rows; those that are too many are not
-// written. `columns`, a multiple of RUN, are written from `column` on: `depth` digits, then zeros. Words are read with neighbouring lanes along the rows or along the summed index,
-// whichever way they lie in memory, and turn in shared memory. Its rows have an odd length and each RUN a word to
-// spare, so lanes along rows and lanes a RUN apart both find different banks.
+// Row `first` + i of a side's matrices is row i of the planes, which have `padded` rows; those that are too many are
+// not written. `columns`, a multiple of RUN, are written from `column` on: `depth` digits, then zeros. Words are read
+// with neighbouring lanes along the rows or along the summed index, whichever way they lie in memory, and turn in
+// shared memory. Its rows have an odd length and each RUN a word to spare, so lanes along rows and lanes a RUN apart
+// both find different banks.
 template <class T> DEVICE void split(PARAMETERS(T)) {
     constexpr int PARTS = sizeof(T) / 4, DIGITS = sizeof(T);
     constexpr T BIAS = (T)0x8080808080808080;
@@ -109,7 +110,10 @@ template <class T> DEVICE void split(PARAMETERS(T)) {
         for (int q = 0; q < 4; ++q, four += 4)
             transpose_bytes(&digits[0].four[q], 4, four[0], four[1], four[2], four[3]);
         UNROLL(4)
-        for (int d = 0; d < 4; ++d) *(Digits*)(out + (falling ? DIGITS - 1 - 4 * part - d : 4 * part + d) * row_bytes) = digits[d];
+        for (int d = 0; d < 4; ++d) {
+            const int digit = 4 * part + d;
+            *(Digits*)(out + (falling ? DIGITS - 1 - digit : digit) * row_bytes) = digits[d];
+        }
     }
 }
 

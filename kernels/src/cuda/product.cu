@@ -1,5 +1,6 @@
-// Matrix products mod 2^64 and 2^32 on matrix units for signed bytes. Both sides come as balanced digits (digits.cu). The product of digits i and j belongs to class i + j, which counts from bit 8 (i + j): beyond the top
-// digit it vanishes, so 64 bits take 36 products of bytes and 32 bits take 10. Each class is summed in 32 bits.
+// Matrix products mod 2^64 and 2^32 on matrix units for signed bytes. Both sides come as balanced digits (digits.cu).
+// The product of digits i and j belongs to class i + j, which counts from bit 8 (i + j): beyond the top digit it
+// vanishes, so 64 bits take 36 products of bytes and 32 bits take 10. Each class is summed in 32 bits.
 //
 // Why that is exact: class w matters mod 2^(64 - 8 w), so classes 4 to 7, and all of a product mod 2^32, may wrap.
 // Classes 0 to 3 of 64 bits must not. Each of their sums has at most 4 products of at most 2^14 for each summed index,
@@ -43,8 +44,8 @@ DEVICE u32 combined(const int (&sum)[4][2][2][4], int m, int n, int e) {
         first_row, first_column
 
 // `a` and `b` have `rows` and `columns` rows of `depth` digits, a multiple of CHUNK, for each digit of a word; a_of and
-// b_of say which of their matrices each product of the batch takes. A product has `splits` blocks for each tile, which share
-// its depth; `shared` is whether an element of the result is added to by several blocks. The tile's rows begin at
+// b_of say which of their matrices each product of the batch takes. A product has `splits` blocks for each tile, which
+// share its depth; `shared` is whether an element of the result is added to by several blocks. The tile's rows begin at
 // `first_row` and its columns at `first_column` of the result.
 template <class T, int STAGES> DEVICE void product(PARAMETERS(T)) {
     constexpr int DIGITS = sizeof(T), STAGE = DIGITS * 2 * PLANE;

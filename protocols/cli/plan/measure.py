@@ -59,6 +59,9 @@ def measure(
             pool.submit(_here, job, command, cohort, rank, said, threads)
             for rank, said in enumerate(heard)
         ]
+        # A pool looks whom to watch as it is given work, before it starts a process for that: so
+        # only now it learns of the last one, whose end the others would wait for without end.
+        pool.submit(int)
         try:
             ran = [each.result() for each in started]
         except BrokenProcessPool:  # as the system ends one when memory is short
