@@ -15,6 +15,7 @@ from benchmarks.material import asked, made_ahead, making
 from benchmarks.waiting import watched
 from kernels.machines import HOST
 from mpc.party import Party
+from protocols.base import CHUNK, CHUNK_ON_CARDS
 from protocols.nn import Session
 
 HEAD = (
@@ -84,7 +85,8 @@ def run(
             source = made_ahead(party, needed.items, stack)
             if party.rank == 0:
                 offline = making(needed.step, party.size)
-        session = Session(party, protocol=protocol, width=width, source=source)
+        chunk = CHUNK if device == "cpu" else CHUNK_ON_CARDS
+        session = Session(party, protocol=protocol, width=width, source=source, chunk=chunk)
         return _timed(party, case, session, batch, repeats, around, offline, device)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.machines import HOST, Memory, memory_of, on_host
+from kernels.machines import HOST, Memory, as_array, memory_of, on_host
 from mpc.errors import OutOfStep, PeerError, UsageError
 from mpc.meter import Meter
 from mpc.prg import Stream, derive, fresh_seed
@@ -127,7 +127,7 @@ class Party:
     def _placed(self, heard: Array, told: Buffer | Array) -> Array:
         if isinstance(told, Buffer):
             return self.memory.received(heard) if told.dtype in _SHARES else heard
-        return memory_of(told).received(heard)
+        return memory_of(as_array(told)).received(heard)
 
     def rotate(self, *arrays: Array) -> list[Array]:
         """Send arrays to the party before, receive the same from the party after. 1 round."""

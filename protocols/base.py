@@ -21,6 +21,10 @@ from mpc.party import Party
 from mpc.ring import BITS, Array, Shape
 from mpc.shares import Bits, LocalMap, Share, Summand
 
+# Elements compared at once: what masks and bit planes come to stays bounded, and in a CPU's caches.
+# A card has neither worry, and starts as much for few elements as for many.
+CHUNK, CHUNK_ON_CARDS = 1 << 20, 1 << 25
+
 
 @dataclass(frozen=True)
 class Assumptions:
@@ -50,6 +54,8 @@ class Protocol(ABC, Generic[Share]):
         party: who computes; None for the clear interpreter.
         width: bits k of a comparison. A sign is right for |x| < 2^(k-1) only; fewer bits cost fewer
             bytes.
+
+    `chunk` is how many elements are compared at once, the same at all parties: a multiple of 64.
     """
 
     name: ClassVar[str]
@@ -61,7 +67,7 @@ class Protocol(ABC, Generic[Share]):
         """Take a party; nothing is sent yet."""
         if not 2 <= width <= BITS:
             raise NotOffered(f"comparison width {width}: choose 2 to {BITS}")
-        self.party, self.width = party, width
+        self.party, self.width, self.chunk = party, width, CHUNK
         self.openings: list[Opening] = []
 
     # What each protocol must say.

@@ -15,6 +15,7 @@ from kernels import prg
 from kernels.conv import Geometry, conv
 from kernels.cuda import card, products, words
 from kernels.cuda.operand import Side, Target, matrix
+from protocols.base import CHUNK, CHUNK_ON_CARDS
 
 SIDE = 4096
 IMAGES = (32, 256, 56, 56)
@@ -22,7 +23,6 @@ STREAM = 1 << 32  # bytes
 LIMB_PRODUCTS = 10  # of the pairs of four limbs of 16 bits, those that matter mod 2^64
 VALUES = 10**8
 SAID = 1 << 26  # words that peers say: more than a card's cache, so that they come from its memory
-AT_ONCE = (1 << 24, 1 << 27)  # compared at a time, beside what `rep3` does by itself
 MACS = "multiply-adds"
 
 
@@ -102,16 +102,15 @@ def chacha20(cupy: Any) -> Iterator[Rate]:
 
 
 def signs(cupy: Any, values: int = VALUES, words: int = SAID) -> Iterator[Rate]:
-    """Comparisons, as many at once as `rep3` takes, and then more: launches cost time as well."""
-    from benchmarks.gpu.comparing import sharing, sign_bits, together
+    """Comparisons, as many at once as suit a card, and a CPU, and all: a launch costs time, too."""
+    from benchmarks.gpu.comparing import sign_bits
 
     name = f"sign bit of {values:.0e} values, local work of one party".replace("e+0", "e")
-    work = sign_bits(card.enable(), values, words)
-    for at_once in (sharing.CHUNK, *AT_ONCE):
-        with together(at_once):
-            found = values / seconds(cupy, work)
-        more = "" if at_once == sharing.CHUNK else f", {at_once:,} at once"
-        yield Rate(name + more, found, "comparisons", 3e9)
+    for at_once in (CHUNK_ON_CARDS, CHUNK, -(-values // 64) * 64):
+        work = sign_bits(card.enable(), values, words, at_once)
+        found = values / seconds(cupy, work)
+        yield Rate(f"{name}, {at_once:,} at once", found, "comparisons", 3e9)
+        del work  # its shares' memory is the next one's
 
 
 CASES: dict[str, Timed] = {

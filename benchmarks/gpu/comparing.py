@@ -7,8 +7,7 @@ were made before. So the signs are nobody's, and only the time means something.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,8 @@ from mpc.party import Buffer, Party
 from mpc.ring import WORD, Array
 from mpc.shares import Rep3
 from mpc.transport.silent import SilentTransport
-from protocols.rep3 import Rep3Protocol, sharing
+from protocols.base import CHUNK_ON_CARDS
+from protocols.rep3 import Rep3Protocol
 
 ALIGNED = 64  # words: where arrays of their own would begin
 NONCE = bytes(12)
@@ -65,24 +65,17 @@ class Unconnected(Party):
         return prg.random(words, self.seed("said"), NONCE, self.memory)
 
 
-def sign_bits(memory: Memory, values: int, words: int) -> Callable[[], Any]:
-    """Signs of so many shared values, at one party.
+def sign_bits(
+    memory: Memory, values: int, words: int, chunk: int = CHUNK_ON_CARDS
+) -> Callable[[], Any]:
+    """Signs of so many shared values, `chunk` at once, at one party.
 
     Memory on a card: 16 bytes a value for the shares and 1/4 byte for the result, the `words` that
-    peers say, and 33 bytes for each of the elements that are compared at once (`sharing.CHUNK`):
-    2.2 GB for 10^8 values, 2^20 at a time.
+    peers say, and 33 bytes for each of the elements that are compared at once :
+    3.2 GB for 10^8 values, 2^25 at a time.
     """
     party = Unconnected(memory, words)
     protocol = Rep3Protocol(party)
+    protocol.chunk = chunk
     own, after = (prg.random(values, party.seed("share"), NONCE, memory) for _ in range(2))
     return lambda: protocol.sign_bit(Rep3(own, after))
-
-
-@contextmanager
-def together(elements: int) -> Iterator[None]:
-    """Compare so many elements at once, which real parties would all have to do."""
-    before, sharing.CHUNK = sharing.CHUNK, elements
-    try:
-        yield
-    finally:
-        sharing.CHUNK = before

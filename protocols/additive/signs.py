@@ -22,7 +22,6 @@ from mpc.shares import Additive, Bits, Summand
 from protocols.additive.choices import Choices
 from protocols.additive.products import OFFSET
 
-CHUNK = 1 << 20  # elements compared at once: what masks and bit planes come to stays bounded
 Part = Callable[..., list[Array]]  # of a chunk, a `Masked` that was dealt, and a tree if it has one
 
 
@@ -36,7 +35,7 @@ class Signs(Choices):
 
         Cost: 3 rounds, and for each element 8 bytes and 34 bits to each peer at width 64; 8 bytes
         and 16 bits at width 32. The rounds are those of 5 to 16 blocks; a tree of 2 to 4 blocks
-        takes one less, a single block two. More than CHUNK elements take the rounds of as many
+        takes one less, a single block two. More than `chunk` elements take the rounds of as many
         chunks, here and in the two words below, each with items of its own.
         """
         low = self.width - 1
@@ -151,7 +150,7 @@ class Signs(Choices):
         What all chunks will use up is there before the first of them sends anything.
         """
         flat = own.reshape(-1)
-        chunks = [flat[at : at + CHUNK] for at in range(0, flat.size, CHUNK)] or [flat]
+        chunks = [flat[at : at + self.chunk] for at in range(0, flat.size, self.chunk)] or [flat]
         needs = [_items(replace(item, n=chunk.size)) for chunk in chunks]
         self.source.require([each for items in needs for each in items])
         made = [

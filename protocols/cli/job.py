@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 from mpc.errors import UsageError
 from mpc.ring import BITS
+from protocols.base import CHUNK
 from protocols.cli.manifest import digest
 from protocols.radiology.models import MODELS
 from protocols.radiology.settings import Intake
@@ -30,6 +31,7 @@ PUBLIC = ("loss", "accuracy", "evaluation")
 SITES = {"rep3": range(3, 4), "additive": range(2, 5)}  # how many, by protocol
 SOURCES = ("dealer", "file")
 DEVICES = ("cpu", "cuda")
+LEAST_CHUNK, MOST_CHUNK = 1 << 10, 1 << 32
 LEAST_WIDTH = 32  # fewer bits do not hold the logits and gradients of a training
 MOST_SEED = 2**63 - 1
 T = TypeVar("T")
@@ -100,6 +102,7 @@ class Job:
             and what it has unless told otherwise, or "file", made ahead for each site. None with
             rep3, which needs none.
         width: bits of a comparison.
+        chunk: elements compared at once.
         deadline_s: how long a party waits for another.
         threads: kernel threads of a rank; by default the machine's cores over its ranks.
         device: where this site keeps its shares and computes: "cpu" or "cuda".
@@ -118,6 +121,7 @@ class Job:
     protocol: str = "rep3"
     source: str | None = None
     width: int = BITS
+    chunk: int = CHUNK
     deadline_s: float = 120.0
     threads: int | None = None
     device: str = "cpu"
@@ -143,6 +147,11 @@ class Job:
             raise UsageError(f"{self.protocol} uses no correlated randomness: leave source out")
         if not LEAST_WIDTH <= self.width <= BITS:
             raise UsageError(f"width {self.width} of the job: choose {LEAST_WIDTH} to {BITS}")
+        if self.chunk % 64 or not LEAST_CHUNK <= self.chunk <= MOST_CHUNK:
+            raise UsageError(
+                f"chunk {self.chunk} of the job: choose a multiple of 64 from {LEAST_CHUNK} to "
+                f"{MOST_CHUNK}"
+            )
         if not 0 < self.deadline_s < math.inf:
             raise UsageError("deadline_s of the job: must be above 0")
         if self.threads is not None and self.threads < 1:

@@ -231,7 +231,9 @@ def _as_rank(job: Job, program: Callable[[Run], None], command: str) -> int:
                 source.close()  # a file notes how far it is used up, whatever happened
 
     def at_party(party: Party, source: Source | None) -> None:
-        session = Session(party, protocol=job.protocol, width=job.width, source=source)
+        session = Session(
+            party, protocol=job.protocol, width=job.width, source=source, chunk=job.chunk
+        )
         run = Run(job, party, session, Console(party.rank, party.name), source)
         model_code = run.together("find its model's code", lambda: model_digest(job))
         party.agree(model_code, "the model's code")

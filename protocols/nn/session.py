@@ -20,7 +20,7 @@ from mpc.errors import NotOffered, PeerError, ShapeMismatch, UsageError
 from mpc.party import Buffer, Party
 from mpc.ring import BITS, Array, FixedPoint, Shape
 from protocols.additive import AdditiveProtocol
-from protocols.base import Opening
+from protocols.base import CHUNK, Opening
 from protocols.bits import BitProtocol
 from protocols.clear import Clear
 from protocols.nn.cell import Cell
@@ -55,9 +55,11 @@ class Session:
             every compared value must stay below 2^(width - 18) in absolute value,
             since what is compared is a difference.
         source: where "additive" has its correlated randomness from; the others need none.
+        chunk: elements compared at once, a multiple of 64: more of them take fewer rounds and more
+            memory, some 33 bytes each.
 
     Raises:
-        OutOfStep: the parties run other versions, protocols, widths or sources.
+        OutOfStep: the parties run other versions, protocols, widths, sources or chunks.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Session:
         protocol: str = "rep3",
         width: int = BITS,
         source: Source | None = None,
+        chunk: int = CHUNK,
     ) -> None:
         """Compare version and settings with the peers, then agree on keys. Cost: 2 rounds."""
         if protocol not in PROTOCOLS:
@@ -75,17 +78,21 @@ class Session:
             raise UsageError(f"{protocol} needs a party: start one with mpc.launch")
         if source is not None and protocol != "additive":
             raise UsageError(f"{protocol} uses no correlated randomness: leave the source out")
+        if chunk < 64 or chunk % 64:
+            raise NotOffered(f"chunk {chunk}: choose a multiple of 64")
         self.party = party
         if party is not None:
             # PyTorch and NumPy too: which operators arrive, and how numbers round, is up to them.
             settings = (
                 f"radmpc {__version__} torch {torch.__version__} numpy {np.__version__} "
-                f"{protocol} width={width} fraction={FRACTION} {source.name if source else ''}"
+                f"{protocol} width={width} fraction={FRACTION} chunk={chunk} "
+                f"{source.name if source else ''}"
             )
-            what = "version, protocol, width or source"
+            what = "version, protocol, width, source or chunk"
             party.agree(hashlib.sha256(settings.encode()).digest(), what)
         more = {"source": source} if protocol == "additive" else {}
         self.protocol = PROTOCOLS[protocol](party, width=width, **more)
+        self.protocol.chunk = chunk
 
     @property
     def openings(self) -> list[Opening]:

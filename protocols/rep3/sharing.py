@@ -17,7 +17,6 @@ from protocols.bits import BitProtocol
 from protocols.rep3.keys import agree_on_keys
 
 Arrays = list[Array]
-CHUNK = 1 << 20  # elements compared at once: what masks and bit planes come to stays bounded
 APART = 3 << 16  # elements from which on three parts with turned roles are worth their messages
 
 

@@ -23,7 +23,6 @@ from mpc.party import Buffer
 from mpc.ring import BITS, WORD, Array, Shape
 from mpc.rounds import Step, alone, together
 from mpc.shares import Bits, Rep3, Summand
-from protocols.rep3 import sharing
 from protocols.rep3.choices import Choices
 from protocols.rep3.products import OFFSET
 from protocols.rep3.sharing import flat, shaped
@@ -39,8 +38,8 @@ class Signs(Choices):
         """Whether x is negative, as one plane; right for |x| < 2^(width - 1).
 
         Cost: 6 rounds and 15.5 bytes a party on average for each element at width 64; 5 rounds and
-        7.3 bytes at width 32. More than CHUNK elements take the rounds of as many chunks, here and
-        in the two words below.
+        7.3 bytes at width 32. More elements than `chunk` take the rounds of as many chunks, here
+        and in the two words below.
         """
 
         def step(first: int, part: Rep3) -> Step[tuple[Rep3]]:
@@ -49,7 +48,7 @@ class Signs(Choices):
                 g, q = yield from self._merging(g, q)
             return (top.map(np.bitwise_xor, g),)
 
-        ((sign,),) = self._in_parts(step, flat(x), chunk=sharing.CHUNK)
+        ((sign,),) = self._in_parts(step, flat(x), chunk=self.chunk)
         return Bits(sign, x.shape)
 
     def positive_part(self, x: Rep3) -> tuple[Bits[Rep3], Rep3]:
@@ -66,7 +65,7 @@ class Signs(Choices):
             term = yield from self._sign_term(*carries)
             return (yield from self._choosing((first + 1) % 3, term, part))
 
-        ((positive, part),) = self._in_parts(step, flat(x), chunk=sharing.CHUNK)
+        ((positive, part),) = self._in_parts(step, flat(x), chunk=self.chunk)
         return Bits(positive, x.shape), shaped(part, x.shape)
 
     def truncated_positive_part(
@@ -99,9 +98,7 @@ class Signs(Choices):
             bit, chosen = yield from self._choosing((first + 1) % 3, term, y)
             return y, bit, chosen
 
-        ((y, bit, chosen),) = self._in_parts(
-            step, z.map(lambda v: v.reshape(-1)), chunk=sharing.CHUNK
-        )
+        ((y, bit, chosen),) = self._in_parts(step, z.map(lambda v: v.reshape(-1)), chunk=self.chunk)
         return shaped(y, z.shape), Bits(bit, z.shape), shaped(chosen, z.shape)
 
     # The circuit.

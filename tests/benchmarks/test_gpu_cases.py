@@ -58,7 +58,7 @@ def gemm(out, a, b, error=0):
 @pytest.fixture
 def cupy(monkeypatch):
     for module, sizes in {
-        cases: {"SIDE": 48, "IMAGES": (2, 3, 5, 5), "STREAM": 1 << 10, "AT_ONCE": (128, 1000)},
+        cases: {"SIDE": 48, "IMAGES": (2, 3, 5, 5), "STREAM": 1 << 10, "CHUNK": 128},
         ceilings: {"SIDE": 16, "COPIED": 64},
     }.items():
         for name, value in sizes.items():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.gpu.comparing import Unconnected, sharing, sign_bits, together
+from benchmarks.gpu.comparing import Unconnected, sign_bits
 from kernels.machines import HOST
 from mpc import party as parties
 from mpc.launch import run_parties
@@ -17,9 +17,8 @@ VALUES = 500
 @pytest.fixture
 def small(monkeypatch):
     """Three parts with turned roles, in several chunks."""
-    monkeypatch.setattr(sharing, "APART", 64)
-    with together(256):
-        yield
+    monkeypatch.setattr("protocols.rep3.sharing.APART", 64)
+    monkeypatch.setattr("protocols.base.CHUNK", 256)
 
 
 def no_copy(_):
@@ -27,7 +26,7 @@ def no_copy(_):
 
 
 def test_one_party_on_a_card_compares_without_a_copy_to_the_host(small, monkeypatch):
-    work = sign_bits(CARD, VALUES, words=1000)
+    work = sign_bits(CARD, VALUES, words=1000, chunk=256)
     monkeypatch.setattr(parties, "on_host", no_copy)
     signs = work()
     assert {type(t) for t in signs.planes.terms} == {OnCard}
@@ -53,11 +52,3 @@ def test_what_peers_say_is_uniform_and_not_the_same_twice():
     first, second = (party.exchange({}, {1: [like]})[1][0] for _ in range(2))
     assert not np.array_equal(first, second)
     assert abs(np.bitwise_count(first).mean() - 32) < 1
-
-
-def test_comparing_more_at_once_ends_with_what_it_was_before():
-    before = sharing.CHUNK
-    with pytest.raises(KeyError), together(7):
-        assert sharing.CHUNK == 7
-        raise KeyError
-    assert before == sharing.CHUNK

@@ -95,6 +95,9 @@ def test_relative_paths_are_taken_from_the_job_files_own_folder(tmp_path, monkey
         ({"width": 16}, {}, "width 16 of the job: choose 32 to 64"),
         ({"width": 65}, {}, "width 65 of the job: choose 32 to 64"),
         ({"width": 64.0}, {}, "width must be of type int"),
+        ({"chunk": 960}, {}, "chunk 960 of the job: choose a multiple of 64 from 1024"),
+        ({"chunk": 1025}, {}, "chunk 1025 of the job: choose a multiple of 64 from 1024"),
+        ({"chunk": 1 << 33}, {}, "from 1024 to 4294967296"),
         ({"protocol": "spdz"}, {}, "protocol 'spdz' of the job: choose rep3 or additive"),
         ({"protocol": "clear"}, {}, "choose rep3 or additive"),
         ({"protocol": "additive", "source": "insecure"}, {}, "choose dealer or file"),
@@ -249,6 +252,7 @@ def test_the_digest_is_the_same_whatever_a_site_keeps_to_itself(tmp_path):
     [
         ({"seed": 1}, {}),
         ({"width": 48}, {}),
+        ({"chunk": 1 << 25}, {}),
         ({"protocol": "additive"}, {}),
         ({"deadline_s": 7}, {}),
         ({"public": []}, {}),

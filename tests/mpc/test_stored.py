@@ -131,7 +131,7 @@ def test_when_a_file_is_dry_all_parties_hear_it_before_a_message_of_the_step(tmp
 def test_a_large_array_whose_last_chunk_has_no_items_sends_nothing_and_uses_nothing_up(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("protocols.additive.signs.CHUNK", 8)
+    monkeypatch.setattr("protocols.base.CHUNK", 8)
     first = [Masked(8, low=63), Carries(16, 8)]
     paths, keys = make_files(tmp_path, 2, [*first, Masked(4, low=63), *first])
 

@@ -93,8 +93,7 @@ def test_a_truncated_positive_part_has_the_sign_of_what_was_truncated(at, width,
     ids=str,
 )
 def test_parts_of_a_large_array_are_put_together_again(at, monkeypatch, chunk, apart):
-    monkeypatch.setattr("protocols.additive.signs.CHUNK", chunk)
-    monkeypatch.setattr("protocols.rep3.sharing.CHUNK", chunk)
+    monkeypatch.setattr("protocols.base.CHUNK", chunk)
     monkeypatch.setattr("protocols.rep3.sharing.APART", apart)
     x = draw_words(1, (5, 77), 60)
 

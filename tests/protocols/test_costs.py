@@ -255,7 +255,7 @@ def test_a_session_starts_with_one_round_of_96_bytes_a_party():
 
 
 def test_a_large_array_takes_the_rounds_of_its_chunks_and_no_more_bytes(monkeypatch):
-    monkeypatch.setattr("protocols.rep3.sharing.CHUNK", 128)
+    monkeypatch.setattr("protocols.base.CHUNK", 128)
     for calls in zip(*metered(of_array(functions.relu), 64), strict=True):
         assert {rounds for rounds, _ in calls} == {3 * RELU[0]}
         assert sum(sent for _, sent in calls) == RELU[1] * N

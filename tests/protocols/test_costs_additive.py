@@ -333,7 +333,7 @@ def test_a_session_starts_with_one_round_of_a_coin_and_a_key(at):
 
 
 def test_a_large_array_takes_the_rounds_of_its_chunks_and_no_more_bytes(monkeypatch):
-    monkeypatch.setattr("protocols.additive.signs.CHUNK", 128)
+    monkeypatch.setattr("protocols.base.CHUNK", 128)
     rounds, sent, dealt = RELU
     expected = (3 * rounds, {round(sent * N)}, round(dealt * N))
     assert metered(TWO, of_array(functions.relu), 64) == [expected] * 2

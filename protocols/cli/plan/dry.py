@@ -115,7 +115,14 @@ def _begin(job: Job, command: str, party: Party, source: ListingSource | None, t
         together(party, "use the key of its file of items", lambda: None)
         begun = np.zeros(1, np.uint8), np.zeros(16, np.uint8), np.zeros(1, np.uint64)
         party.broadcast(*begun)  # readable, which file, used up how far
-    session = DrySession(party, protocol=job.protocol, width=job.width, source=source, tape=tape)
+    session = DrySession(
+        party,
+        protocol=job.protocol,
+        width=job.width,
+        chunk=job.chunk,
+        source=source,
+        tape=tape,
+    )
     run = Run(job, party, session, Quiet(party.rank, party.name), source)
     run.together("find its model's code", lambda: model_digest(job))
     party.agree(_DIGEST, "the model's code")

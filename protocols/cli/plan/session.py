@@ -25,15 +25,23 @@ class DrySession(Session):
         party: one whose transport carries nothing secret.
         protocol: "rep3" or "additive".
         width: bits of a comparison.
+        chunk: elements compared at once.
         source: for "additive".
         tape: takes the record.
     """
 
     def __init__(
-        self, party: Party, *, protocol: str, width: int, source: Source | None, tape: Tape
+        self,
+        party: Party,
+        *,
+        protocol: str,
+        width: int,
+        chunk: int,
+        source: Source | None,
+        tape: Tape,
     ) -> None:
         """See `Session`."""
-        super().__init__(party, protocol=protocol, width=width, source=source)
+        super().__init__(party, protocol=protocol, width=width, source=source, chunk=chunk)
         self._tape = tape
 
     @property
