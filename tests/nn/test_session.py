@@ -203,11 +203,33 @@ def test_a_bad_weight_is_refused_at_its_owner():
 
 
 @pytest.mark.parametrize(
-    "settings", [[64, 64, 40], [32, 64, 64]], ids=["the last differs", "the first differs"]
+    "name, settings",
+    [("width", [64, 64, 40]), ("width", [32, 64, 64]), ("chunk", [1024, 1 << 20, 1024])],
+    ids=["the last differs", "the first differs", "chunk"],
 )
-def test_differing_settings_are_out_of_step(settings):
-    with pytest.raises(OutOfStep, match="version, protocol, width or source"):
-        run_parties(3, lambda party: Session(party, width=settings[party.rank]))
+def test_differing_settings_are_out_of_step(name, settings):
+    with pytest.raises(OutOfStep, match="version, protocol, width, source or chunk"):
+        run_parties(3, lambda party: Session(party, **{name: settings[party.rank]}))
+
+
+def test_a_smaller_chunk_takes_more_rounds():
+    def rounds_of(chunk):
+        def program(party):
+            session = Session(party, chunk=chunk)
+            x = session.share(torch.ones(300) if party.rank == 0 else None, owner=0)
+            before = party.meter.total.rounds
+            assert session.open(torch.relu(x).sum(), reason="test") == pytest.approx(300, abs=0.01)
+            return party.meter.total.rounds - before
+
+        return set(run_parties(3, program))
+
+    assert rounds_of(1 << 20) == {7 + 1} and rounds_of(128) == {3 * 7 + 1}
+
+
+@pytest.mark.parametrize("chunk", [0, -64, 63, 1000])
+def test_a_chunk_that_planes_cannot_end_at_is_refused(chunk):
+    with pytest.raises(NotOffered, match=f"chunk {chunk}: choose a multiple of 64"):
+        Session(protocol="clear", chunk=chunk)
 
 
 class OtherSource(InsecureSource):
@@ -219,7 +241,7 @@ def test_differing_sources_are_out_of_step():
         source = (OtherSource if party.rank else InsecureSource)(party)
         Session(party, protocol="additive", source=source)
 
-    with pytest.raises(OutOfStep, match="version, protocol, width or source"):
+    with pytest.raises(OutOfStep, match="version, protocol, width, source or chunk"):
         run_parties(2, program)
 
 
