@@ -20,6 +20,7 @@ from kernels.cuda.products import carry_out
 FORWARD, INPUT_GRAD, WEIGHT_GRAD = range(3)  # Kind, in src/view.h
 
 Three: TypeAlias = tuple[int, int, int]
+Walk: TypeAlias = tuple[Shape, Shape, Shape, int]  # stride, padding, dilation and groups
 Layout: TypeAlias = tuple[Shape, Shape]  # sizes, and elements between neighbours
 
 
@@ -74,7 +75,7 @@ def conv_cross(
 
 def _phases(
     gpu: Gpu, out: Array, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape, groups: int
-) -> Iterator[tuple[Array, Array, tuple[Shape, Shape, Shape, int], tuple[Any, ...]]]:
+) -> Iterator[tuple[Array, Array, Walk, tuple[Any, ...]]]:
     """For each phase: what it is added to, where it is made, how it walks, and its taps."""
     once = (1,) * len(stride)
     for phase in phases(out.shape[2:], kernel[2:], stride, padding, dilation):
@@ -109,22 +110,16 @@ def sides(
     """
     layouts = (x[0][0].shape, steps_of(x[0][0])), (y[0][0].shape, steps_of(y[0][0]))
     walk = stride, padding, dilation, groups
-    (a, a_offsets), (b, b_offsets), target = _geometry(kind, *walk, out, *layouts)
+    (a, a_offsets), (b, b_offsets), target = _geometry(kind, walk, out, *layouts)
     return Side(a, x, a_offsets), Side(b, y, b_offsets), target
 
 
 @lru_cache(maxsize=1024)
 def _geometry(
-    kind: int,
-    stride: Shape,
-    padding: Shape,
-    dilation: Shape,
-    groups: int,
-    out: Shape,
-    x: Layout,
-    y: Layout,
+    kind: int, walk: Walk, out: Shape, x: Layout, y: Layout
 ) -> tuple[tuple[Gather, Shape], tuple[Gather, Shape], Target]:
     """How sides are read, and where each product begins; a network asks the same in each step."""
+    stride, padding, dilation, groups = walk
     by, pad, reach = _three(stride, 1), _three(padding, 0), _three(dilation, 1)
     (n, channels), size, (xn, xc), step = _layout(*x)
     (p, q), k, (yp, yq), y_step = _layout(*y)

@@ -16,7 +16,7 @@ RUN = 16  # digits stored at once, where each matrix of a side begins
 UNIT = 16  # rows that matrices are filled up to, with whatever was there
 SPLIT_ELEMENTS = 4096  # of a block
 SPLIT_WORDS = 4480 * 4  # bytes of its shared memory for each 4 digits: the elements, and padding
-SPLIT_WALK = 28 * 8 + 4 * (256 + 16) * 8  # and for how a matrix is walked through
+SPLIT_WALK = 25 * 8 + 4 * (256 + 16) * 8  # and for a `Gather`, and how a matrix is walked through
 MOST_STEPS = 1 << 32  # of the fastest part of an index, where there is none
 
 

@@ -40,11 +40,11 @@ class Staging:
             return np.empty(shape, dtype)
         return locked
 
-    def get(self, a: Array) -> Array:
+    def get(self, a: Any) -> Array:
         """A copy on the host. It is whole: the card's stream is waited for, so it can be sent."""
         out = self.room(a.shape, a.dtype)
         if a.size:
-            a.get(out=out)  # type: ignore[attr-defined]  # CuPy's
+            a.get(out=out)
         return out
 
     def take(self, a: Array) -> Array:
@@ -53,11 +53,12 @@ class Staging:
         The card may read the array later, so nobody may write to it any more. It is held until
         then: let go before, its memory might be given to the next message meanwhile.
         """
-        out: Array = self._cupy.empty(a.shape, a.dtype)
+        out = self._cupy.empty(a.shape, a.dtype)
         if a.size:
-            out.set(a)  # type: ignore[attr-defined]  # CuPy's
+            out.set(a)
             self._hold(self._cupy.cuda.get_current_stream().record(), a)
-        return out
+        made: Array = out
+        return made
 
     def _hold(self, read: Any, a: Array) -> None:
         """Until an event; and let go of what was read meanwhile."""

@@ -34,13 +34,18 @@ _PIECE_BYTES = 1 << 30
 # A wait begins by spinning, since most rounds take microseconds, but lets other ranks of the same
 # core go first: at one look in four, since a look that finds nothing costs less than a turn of
 # another rank, and since Open MPI, if told of more ranks than cores, yields at every one itself.
-_SPIN_S, _LOOKS_PER_YIELD = 2e-3, 4
+SPIN_S, LOOKS_PER_YIELD = 2e-3, 4
 # Then it naps, longer the longer it lasts, so that it costs those who work little.
 _SHORTEST_NAP_S, _LONGEST_NAP_S = 50e-6, 1e-3
 # After the deadline: time for a late peer to say that it waits for a third.
 _GRACE_S = 0.5
 # MPI may still read or write what was under way when a round failed: it stays in memory to the end.
 _ABANDONED: list[Any] = []
+
+
+def nap(waited_s: float) -> None:
+    """Let others work for a while, after having waited so long."""
+    time.sleep(min(max(waited_s / 20, _SHORTEST_NAP_S), _LONGEST_NAP_S))
 
 
 class MpiTransport:
@@ -96,10 +101,10 @@ class MpiTransport:
                     del wanted[peer]
             if not wanted and test_all(requests):
                 return
-            if look % _LOOKS_PER_YIELD:
+            if look % LOOKS_PER_YIELD:
                 continue
             waited = time.monotonic() - since
-            if waited < _SPIN_S:
+            if waited < SPIN_S:
                 os.sched_yield()
                 continue
             unfinished = (p for p, r in zip(partners, requests, strict=True) if not r.Test())
@@ -119,7 +124,7 @@ class MpiTransport:
                 )
             if late and waited > deadline_s:
                 self._give_up(step, late, deadline_s)
-            time.sleep(min(max(waited / 20, _SHORTEST_NAP_S), _LONGEST_NAP_S))
+            nap(waited)
 
     def _give_up(self, step: int, late: set[int], deadline_s: float) -> NoReturn:
         """After the deadline: say who is late, unless a late peer says itself whom it waits for."""

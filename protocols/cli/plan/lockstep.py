@@ -11,9 +11,8 @@ import os
 import time
 from collections.abc import Iterable, MutableSequence
 
-# As in `mpc.transport.mpi`: looking at first, and letting others go first, and then short naps.
-_SPIN_S, _LOOKS_PER_YIELD = 2e-3, 4
-_SHORTEST_NAP_S, _LONGEST_NAP_S = 50e-6, 1e-3
+from mpc.transport.mpi import LOOKS_PER_YIELD, SPIN_S, nap
+
 START, _GONE = -1, (1 << 63) - 1
 
 
@@ -36,11 +35,11 @@ class Lockstep:
         since, looks = time.monotonic(), 0
         while behind:
             looks += 1
-            if looks % _LOOKS_PER_YIELD == 0:
-                if (waited := time.monotonic() - since) < _SPIN_S:
+            if looks % LOOKS_PER_YIELD == 0:
+                if (waited := time.monotonic() - since) < SPIN_S:
                     os.sched_yield()
                 else:
-                    time.sleep(min(max(waited / 20, _SHORTEST_NAP_S), _LONGEST_NAP_S))
+                    nap(waited)
             behind = [peer for peer in behind if self._steps[peer] < step]
 
     def leave(self) -> None:
