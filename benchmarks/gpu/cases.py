@@ -12,8 +12,7 @@ import numpy as np
 
 from benchmarks.gpu.timing import seconds
 from kernels import prg
-from kernels.conv import Geometry, conv
-from kernels.cuda import card, products, words
+from kernels.cuda import card, convolutions, products, windows, words
 from kernels.cuda.operand import Side, Target, matrix
 from protocols.base import CHUNK, CHUNK_ON_CARDS
 
@@ -73,6 +72,11 @@ def ring(cupy: Any, dtype: Any, asked: float) -> Iterator[Rate]:
         ", by our kernel of digits": (lambda: products.matmul_add(ours, out, x, y), None),
         ", word by word": (lambda: words.product(gpu, out, target, *sides), None),
     }
+    if gpu.hopper:
+        ways[", by our kernel for windows"] = (
+            lambda: windows.product(gpu, out, target, *sides),
+            None,
+        )
     for way_name, (work, wanted) in ways.items():
         yield Rate(f"{name} {SIDE}^3{way_name}", SIDE**3 / seconds(cupy, work), MACS, wanted)
 
@@ -85,13 +89,29 @@ def limbs(cupy: Any) -> Iterator[Rate]:
 
 
 def convolution(cupy: Any) -> Iterator[Rate]:
-    """A layer of a large network."""
-    (batch, channels, *size), f = IMAGES, conv(Geometry((1, 1), (1, 1), (1, 1)))
+    """A layer of a large network, as it is made and without Hopper's units; both make the same.
+
+    Raises:
+        ArithmeticError: they do not.
+    """
+    gpu, (batch, channels, *size) = card.gpu(cupy.cuda.Device().id), IMAGES
     image, weight = random(cupy, IMAGES), random(cupy, (channels, channels, 3, 3))
-    out = cupy.zeros(IMAGES, np.uint64)
-    found = out.size * channels * 9 / seconds(cupy, lambda: f.add_to(out, image, weight))
+    walk, ways = ((1, 1), (1, 1), (1, 1), 1), (gpu, replace(gpu, hopper=False))
+    found = [cupy.zeros(IMAGES, np.uint64) for _ in ways]
+    for way, out in zip(ways, found, strict=True):
+        convolutions.conv_add(way, convolutions.FORWARD, *walk, out, image, weight)
+    if wrong := int(cupy.count_nonzero(found[0] != found[1])):
+        raise ArithmeticError(f"{wrong} of {found[0].size} elements differ between two ways")
     shape = f"3x3, {channels} to {channels}, {size[0]}x{size[1]}, batch {batch}"
-    yield Rate(f"convolution {shape}", found, MACS, 7e12)
+    for way, name, asked in zip(ways, ("", ", without windows' own"), (7e12, None), strict=True):
+        took = seconds(
+            cupy,
+            lambda way=way: convolutions.conv_add(
+                way, convolutions.FORWARD, *walk, found[0], image, weight
+            ),
+        )
+        work = found[0].size * channels * 9
+        yield Rate(f"convolution {shape}{name}", work / took, MACS, asked)
 
 
 def chacha20(cupy: Any) -> Iterator[Rate]:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from kernels.cuda.cublas import cublas_gemm
 from kernels.cuda.launch import Gemm, Gpu
 from kernels.cuda.machine import cuda_machine
-from kernels.cuda.source import OPTIONS, text
+from kernels.cuda.source import OPTIONS, SOURCES, text
 from kernels.cuda.staging import Staging
 from kernels.machines import Machine, Memory, make_known
 
 OLDEST = 75  # compute capability, without its point: what CUDA 13 has and `ldmatrix` needs
+HOPPER, HOPPER_ALONE = "90", "sm_90a"  # a capability, and what has its own instructions as well
 _NONE = "no card is visible: see nvidia-smi and CUDA_VISIBLE_DEVICES"
 STATIC_SHARED = 48 << 10  # bytes that a block may have without being asked for
 
@@ -64,6 +67,7 @@ class CupyLaunch:
         """Nothing is compiled yet."""
         self._cupy = _cupy()
         self._kernels: dict[tuple[str, str], Any] = {}
+        self._folder = TemporaryDirectory()
 
     def __call__(
         self,
@@ -77,11 +81,31 @@ class CupyLaunch:
         """See `Launch`."""
         found = self._kernels.get((source, kernel))
         if found is None:
-            module = self._cupy.RawModule(code=text(source), options=OPTIONS)
-            found = self._kernels[source, kernel] = module.get_function(kernel)
+            found = self._kernels[source, kernel] = self._module(source).get_function(kernel)
         if shared > STATIC_SHARED and found.max_dynamic_shared_size_bytes < shared:
             found.max_dynamic_shared_size_bytes = shared
         found(grid, (block, 1, 1), tuple(arguments), shared_mem=shared)
+
+    def _module(self, source: str) -> Any:
+        if not SOURCES[source].hopper:
+            return self._cupy.RawModule(code=text(source), options=OPTIONS)
+        # CuPy compiles for a capability, without what that one has alone. What is compiled it reads
+        # from a file, for each card when it is first used there.
+        file = Path(self._folder.name) / f"{source}.cubin"
+        file.write_bytes(image(source, HOPPER_ALONE))
+        return self._cupy.RawModule(path=str(file))
+
+
+def image(source: str, card: str) -> bytes:
+    """A source compiled for a kind of card, such as "sm_90a"."""
+    from cupy_backends.cuda.libs import nvrtc
+
+    program = nvrtc.createProgram(text(source), f"{source}.cu", (), ())
+    try:
+        nvrtc.compileProgram(program, (*OPTIONS, f"-arch={card}"))
+        return bytes(nvrtc.getCUBIN(program)) + b"\0"  # CuPy leaves the last byte out, as of a text
+    finally:
+        nvrtc.destroyProgram(program)
 
 
 @cache
@@ -107,6 +131,7 @@ def gpu(device: int) -> Gpu:
         cores=has["MultiProcessorCount"],
         shared_bytes=has["MaxSharedMemoryPerBlockOptin"],
         gemm=_gemm(),
+        hopper=card.compute_capability == HOPPER,
     )
 
 

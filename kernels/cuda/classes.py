@@ -10,7 +10,15 @@ runs of the same columns, and nothing is copied for it.
 from __future__ import annotations
 
 from kernels.array import Array
-from kernels.cuda.digits import THREADS, UNIT, Planes, depth_of, kernel_of
+from kernels.cuda.digits import (
+    FALLING,
+    RISING,
+    THREADS,
+    UNIT,
+    Planes,
+    depth_of,
+    kernel_of,
+)
 from kernels.cuda.launch import Gpu
 from kernels.cuda.operand import Side, Target
 
@@ -44,7 +52,7 @@ def add_product(gpu: Gpu, out: Array, target: Target, a: Planes, b: Planes) -> N
 
     Memory: 4 bytes for each digit of a word and each element of the result, up to MOST_SUMS.
     """
-    if a.depth != b.depth or a.falling or not b.falling:
+    if a.depth != b.depth or a.order != RISING or b.order != FALLING:
         raise ValueError(f"sides of {a.depth} and {b.depth} digits a row have no product")
     assert gpu.gemm is not None  # `suits` said so
     if not (a.rows and b.rows):
@@ -98,6 +106,6 @@ def _class(rows: Array, planes: Planes, c: int, size: int) -> Array:
     """Digits 0 to c, in the order in which they are there."""
     return (
         rows[:, (size - 1 - c) * planes.depth :]
-        if planes.falling
+        if planes.order == FALLING
         else rows[:, : (c + 1) * planes.depth]
     )

@@ -17,6 +17,7 @@ UNIT = 16  # rows that matrices are filled up to, with whatever was there
 SPLIT_ELEMENTS = 4096  # of a block
 SPLIT_WORDS = 4480 * 4  # bytes of its shared memory for each 4 digits: the elements, and padding
 SPLIT_WALK = 25 * 8 + 4 * (256 + 16) * 8  # and for a `Gather`, and how a matrix is walked through
+RISING, FALLING, BY_CHUNK = range(3)  # orders of digits, in src/cuda/digits.cu
 MOST_STEPS = 1 << 32  # of the fastest part of an index, where there is none
 
 
@@ -25,18 +26,19 @@ class Planes:
     """Rows of a side, split into digits.
 
     Args:
-        digits: bytes [matrix][row][digit][summed index]; rows are filled up to a UNIT.
+        digits: bytes [matrix][row][digit][summed index], or by chunks, [matrix][row][chunk][digit]
+            [CHUNK]; rows are filled up to a UNIT.
         which: the matrix that each product of a batch takes.
         rows: the rows of the side that are here.
         depth: of a row, for each digit of a word: a multiple of CHUNK.
-        falling: whether the highest digit comes first.
+        order: RISING, FALLING where the highest digit comes first, or BY_CHUNK.
     """
 
     digits: Array
     which: tuple[int, ...]
     rows: range
     depth: int
-    falling: bool = False
+    order: int = RISING
 
 
 def ceil(n: int, unit: int) -> int:
@@ -78,7 +80,7 @@ def planes_of(
     rows: range | None = None,
     products: slice = slice(None),
     *,
-    falling: bool = False,
+    order: int = RISING,
 ) -> Planes:
     """Split a side, or only some of its rows and of a batch's products."""
     rows = range(side.rows) if rows is None else rows
@@ -86,7 +88,7 @@ def planes_of(
     sizes = len(side.terms), rows, side.offsets[products], dtype.itemsize
     plan = _plan(side.gather, *sizes)
     digits: Array = gpu.xp.empty(plan.nbytes, gpu.xp.uint8)
-    found = Planes(digits, plan.which, rows, plan.depth, falling)
+    found = Planes(digits, plan.which, rows, plan.depth, order)
     if not digits.size:
         return found
     gather, matrices = gpu.table(side.gather.words), gpu.table(plan.matrices)
@@ -98,7 +100,7 @@ def planes_of(
             gather,
             matrices,
             *numbers,
-            int(falling),
+            order,
         )
         gpu.launch(
             "digits", kernel_of("split", dtype), (blocks, 1, 1), THREADS, arguments, plan.shared

@@ -54,6 +54,7 @@ class Gpu:
         cores: its streaming multiprocessors.
         shared_bytes: dynamic shared memory that a block may have.
         gemm: a library's product of signed bytes; None where there is none.
+        hopper: whether it has the instructions of compute capability 9.0 alone.
     """
 
     xp: Any
@@ -61,6 +62,7 @@ class Gpu:
     cores: int
     shared_bytes: int
     gemm: Gemm | None = None
+    hopper: bool = False
 
     def table(self, words: tuple[int, ...]) -> Array:
         """Integers of 8 bytes on the card, as a kernel reads sizes; the same ones are sent once."""

@@ -14,9 +14,19 @@ from math import prod
 from typing import TypeAlias
 
 from kernels.array import Array, Shape
-from kernels.cuda import classes
+from kernels.cuda import classes, windows
 from kernels.cuda import words as word_by_word
-from kernels.cuda.digits import CHUNK, UNIT, Planes, ceil, kernel_of, planes_of, row_bytes
+from kernels.cuda.digits import (
+    CHUNK,
+    FALLING,
+    RISING,
+    UNIT,
+    Planes,
+    ceil,
+    kernel_of,
+    planes_of,
+    row_bytes,
+)
 from kernels.cuda.launch import Gpu
 from kernels.cuda.operand import Gather, Side, Target, Terms, alike, matrix, steps_of
 
@@ -33,7 +43,7 @@ Product: TypeAlias = Callable[[Gpu, Array, Target, Side, Side], None]
 
 def add_product(gpu: Gpu, out: Array, target: Target, a: Planes, b: Planes) -> None:
     """Do out += a b^T from planes: the rows of `a` are the result's, those of `b` its columns."""
-    if a.depth != b.depth or a.falling or b.falling:
+    if a.depth != b.depth or a.order != RISING or b.order != RISING:
         raise ValueError(f"sides of {a.depth} and {b.depth} digits a row have no product")
     if max(a.rows.stop, b.rows.stop) > MOST_ROWS:
         raise ValueError(f"a product has at most {MOST_ROWS} rows and columns")
@@ -97,7 +107,9 @@ def product(gpu: Gpu, out: Array, target: Target, a: Side, b: Side) -> None:
                 if right is None or right.rows != columns:
                     right = None  # its memory is free before more is asked for
                     matrices = products if len(b.offsets) > 1 else slice(None)
-                    right = planes_of(gpu, b, columns, matrices, falling=library)
+                    right = planes_of(
+                        gpu, b, columns, matrices, order=FALLING if library else RISING
+                    )
                 add(gpu, out, here, left, right)
 
 
@@ -108,6 +120,9 @@ def choose(m: int, n: int, depth: int, batch: int = 1) -> Product:
 
 def carry_out(gpu: Gpu, out: Array, target: Target, a: Side, b: Side) -> None:
     """A product by whichever way is shorter."""
+    if windows.suits(gpu, target, a, b):
+        windows.product(gpu, out, target, a, b)
+        return
     way = choose(a.rows, b.rows, a.depth * len(a.terms), len(target.offsets))
     way(gpu, out, target, a, b)
 

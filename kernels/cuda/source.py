@@ -19,10 +19,12 @@ class Source:
     Args:
         name: of the file in src/cuda, without its suffix.
         registers: the most that a thread of any of its kernels may use.
+        hopper: whether it has instructions of compute capability 9.0 alone ("sm_90a").
     """
 
     name: str
     registers: int
+    hopper: bool = False
 
 
 SOURCES = {
@@ -35,6 +37,7 @@ SOURCES = {
         Source("product", 208),
         Source("words", 128),
         Source("classes", 64),
+        Source("windows", 255, hopper=True),
     )
 }
 

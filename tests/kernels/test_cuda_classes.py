@@ -15,7 +15,7 @@ from kernels.conv import Geometry
 from kernels.cuda import card, classes, convolutions
 from kernels.cuda.classes import MOST_TERMS
 from kernels.cuda.cublas import cublas_gemm
-from kernels.cuda.digits import planes_of
+from kernels.cuda.digits import FALLING, planes_of
 from kernels.cuda.operand import Side, Target, matrix
 from kernels.cuda.products import matmul_add, matmul_cross
 from tests.kernels.drawing import LAYOUTS, RING, SEEDS, Words, crossed
@@ -104,7 +104,7 @@ def test_sums_are_made_in_runs_and_land_where_the_target_says(turned, most_sums,
     left, right = (Side(matrix(len(x), 20, 20, 1), ((x, None),)) for x in (a, b))
     ranges = [(range(70), range(50)), (range(70, 120), range(13)), (range(70, 120), range(13, 50))]
     for rows, columns in ranges:
-        planes = planes_of(GPU, left, rows), planes_of(GPU, right, columns, falling=True)
+        planes = planes_of(GPU, left, rows), planes_of(GPU, right, columns, order=FALLING)
         classes.add_product(LIBRARY, out, target, *planes)
     assert np.array_equal(out, expected) and FURTHEST
 

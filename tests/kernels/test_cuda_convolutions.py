@@ -1,5 +1,7 @@
 """Convolutions and their gradients as a card does them, against their definitions."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 
 from kernels import reference
 from kernels.conv import Geometry
-from kernels.cuda import convolutions, products, words
+from kernels.cuda import convolutions, products, windows, words
 from kernels.cuda.convolutions import FORWARD, INPUT_GRAD, WEIGHT_GRAD
 from kernels.cuda.operand import alike, steps_of
 from kernels.cuda.phases import phases
@@ -15,7 +17,17 @@ from tests.kernels.drawing import LAYOUTS, RING, SEEDS, Words, crossed, some
 from tests.kernels.emulator import GPU
 from tests.kernels.test_convolutions import cases, operands
 
-WAYS = {"words": words.product, "digits": products.product}
+
+def by_windows(gpu, out, target, a, b):
+    """As far as it goes: groups are a batch, of which it makes one product at a time."""
+    batch = len(target.offsets)
+    offsets = (s.offsets * (batch // len(s.offsets)) for s in (a, b))
+    for to, x, y in zip(target.offsets, *offsets, strict=True):
+        one = replace(target, offsets=(to,))
+        windows.product(gpu, out, one, replace(a, offsets=(x,)), replace(b, offsets=(y,)))
+
+
+WAYS = {"words": words.product, "digits": products.product, "windows": by_windows}
 
 
 def maps(case):

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernels.cuda import products
+from kernels.cuda.digits import FALLING
 from kernels.cuda.operand import Gather, Side, Target, matrix
 from kernels.cuda.products import add_product, matmul_add, matmul_cross, planes_of, product
 from tests.kernels.drawing import LAYOUTS, RING, SEEDS, Words, crossed
@@ -53,7 +54,7 @@ def test_planes_are_the_balanced_digits_of_each_term(dtype, m, k, seed, layout):
     side, rows = Side(gather, ((x, None), (y, z))), range(first, m)
     found = planes_of(GPU, side, rows)
     digits = by_digit(found, x)
-    assert np.array_equal(by_digit(planes_of(GPU, side, rows, falling=True), x)[::-1], digits)
+    assert np.array_equal(by_digit(planes_of(GPU, side, rows, order=FALLING), x)[::-1], digits)
     begin = -(-k // 16) * 16
     expected = np.zeros((x.itemsize, m - first, -(-(begin + k) // 32) * 32), np.int8)
     expected[..., :k] = digits_of(x[first:])

@@ -6,11 +6,13 @@ import pytest
 
 from kernels.cuda.source import OPTIONS, ROOT, SOURCES, text
 
-CARDS = (75, 80, 86, 90)  # Turing, Ampere, and Hopper
+CARDS = ("75", "80", "86", "90")  # Turing, Ampere, and Hopper
+HOPPER_ALONE = ("90a",)
+EACH = [(n, card) for n, s in SOURCES.items() for card in (HOPPER_ALONE if s.hopper else CARDS)]
 nvrtc = pytest.importorskip("cupy_backends.cuda.libs.nvrtc", reason="needs NVRTC: radmpc[cuda]")
 
 
-def compiled(source: str, card: int) -> tuple[bytes, str]:
+def compiled(source: str, card: str) -> tuple[bytes, str]:
     """A cubin, and what the compiler said."""
     program = nvrtc.createProgram(text(source), f"{source}.cu", (), ())
     try:
@@ -20,13 +22,12 @@ def compiled(source: str, card: int) -> tuple[bytes, str]:
         nvrtc.destroyProgram(program)
 
 
-@pytest.mark.parametrize("card", CARDS)
-@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("source, card", EACH)
 def test_a_source_compiles_without_a_warning_or_a_spill_and_within_its_registers(source, card):
-    assert card in nvrtc.getSupportedArchs()
+    assert int(card[:2]) in nvrtc.getSupportedArchs()
     image, said = compiled(source, card)
     assert image.startswith(b"\x7fELF")
-    assert "warning" not in said, said
+    assert "warning" not in said and "Performance Loss" not in said, said
     kernels = re.findall(r"Compiling entry function '(\w+)'", said)
     stacks = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores", said)
     registers = [int(n) for n in re.findall(r"Used (\d+) registers", said)]

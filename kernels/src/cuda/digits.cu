@@ -1,13 +1,16 @@
 // Words as balanced digits, for the matrix units: x = sum over d of x_d 256^d mod 2^64 with -128 <= x_d < 128. They are
 // written as bytes that follow each other along the summed index, [product][row][digit][summed index]: so digits 0 to d
-// of a row are one run, and from the highest on if asked. Balanced digits cost an addition: the carries that it makes
-// are the ones that signed digits need.
+// of a row are one run, and from the highest on if asked. Or by chunks, [product][row][chunk][digit][32]: so all digits
+// of a row's next 32 words are one run. Balanced digits cost an addition: the carries that it makes are the ones that
+// signed digits need.
 #include "gather.h"
 #include "gpu.h"
 
 constexpr int SPLITTERS = 8 * WARP;                  // threads of a block
 constexpr int TILE_BITS = 12, TILE = 1 << TILE_BITS; // elements of a block: 2^shift columns, and rows to match
 constexpr int RUN = 16;                              // digits stored at once
+constexpr int CHUNK = 32;                            // of the summed index, whose digits are one run if asked
+enum Order { RISING, FALLING, BY_CHUNK };
 
 // Four words' bytes the other way round: word d has byte d of each.
 DEVICE void transpose_bytes(u32* at, int step, u32 a, u32 b, u32 c, u32 d) {
@@ -32,10 +35,10 @@ DEVICE void walk(i64* at, int apart, const i64* sizes, i64 step, const i64* by, 
 
 #define PARAMETERS(T)                                                                                                 \
     u8 *planes, const T *base, const T *plus, const Gather *gather, const i64 *offsets, i64 first, i64 rows,          \
-        i64 depth, i64 row_bytes, i64 column, i64 columns, i64 shift, i64 along_rows, i64 padded, i64 falling
+        i64 depth, i64 row_bytes, i64 column, i64 columns, i64 shift, i64 along_rows, i64 padded, i64 order
 #define ARGUMENTS                                                                                                     \
     planes, base, plus, gather, offsets, first, rows, depth, row_bytes, column, columns, shift, along_rows, padded,   \
-        falling
+        order
 
 // Row `first` + i of a side's matrices is row i of the planes, which have `padded` rows; those that are too many are
 // not written. `columns`, a multiple of RUN, are written from `column` on: `depth` digits, then zeros. Words are read
@@ -101,7 +104,9 @@ template <class T> DEVICE void split(PARAMETERS(T)) {
     struct alignas(16) Digits { u32 four[4]; };
     const int runs = width / RUN, i = me / runs, k = me % runs * RUN;
     if (top + i >= rows || left + k >= columns) return;
-    u8* out = planes + (product * padded + top + i) * DIGITS * row_bytes + column + left + k;
+    const i64 at = column + left + k, within = order == BY_CHUNK ? at % CHUNK + at / CHUNK * CHUNK * DIGITS : at;
+    const i64 apart = order == BY_CHUNK ? CHUNK : row_bytes;
+    u8* out = planes + (product * padded + top + i) * DIGITS * row_bytes + within;
     UNROLL(2)
     for (int part = 0; part < PARTS; ++part) {
         const u32* four = tile + (part * height + i) * length + k + k / RUN;
@@ -112,7 +117,7 @@ template <class T> DEVICE void split(PARAMETERS(T)) {
         UNROLL(4)
         for (int d = 0; d < 4; ++d) {
             const int digit = 4 * part + d;
-            *(Digits*)(out + (falling ? DIGITS - 1 - digit : digit) * row_bytes) = digits[d];
+            *(Digits*)(out + (order == FALLING ? DIGITS - 1 - digit : digit) * apart) = digits[d];
         }
     }
 }

@@ -67,6 +67,43 @@ DEVICE void copy_beside(u8* to, const u8* from, bool valid) {
 #endif
 }
 
+#if __CUDA_ARCH_FEAT_SM90_ALL
+// A product of a warpgroup, which runs beside its threads: d += a b for a 64 x 32 matrix a and a 32 x 64 matrix b of
+// signed bytes, 32-bit sums that wrap (PTX: wgmma.m64n64k32). Warp w of the four has rows 16 w .. + 15 of a and d. Its
+// fragment of a is the one of `multiply_accumulate`; d[4 n + 2 h + e] is row g + 8 h at column 8 n + 2 t + e. b lies in
+// shared memory, column by column, and is given by `describe`.
+DEVICE void multiply_group(int (&d)[32], const u32 (&a)[4], u64 b) {
+    asm volatile(
+        "{\n.reg .pred add;\nsetp.ne.b32 add, %37, 0;\n"
+        "wgmma.mma_async.sync.aligned.m64n64k32.s32.s8.s8 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, "
+        "%14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
+        "{%32, %33, %34, %35}, %36, add;\n}"
+        : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3]), "+r"(d[4]), "+r"(d[5]), "+r"(d[6]), "+r"(d[7]), "+r"(d[8]),
+          "+r"(d[9]), "+r"(d[10]), "+r"(d[11]), "+r"(d[12]), "+r"(d[13]), "+r"(d[14]), "+r"(d[15]), "+r"(d[16]),
+          "+r"(d[17]), "+r"(d[18]), "+r"(d[19]), "+r"(d[20]), "+r"(d[21]), "+r"(d[22]), "+r"(d[23]), "+r"(d[24]),
+          "+r"(d[25]), "+r"(d[26]), "+r"(d[27]), "+r"(d[28]), "+r"(d[29]), "+r"(d[30]), "+r"(d[31])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(1));
+}
+
+// Rows of 32 bytes one after the other, eight to 256 bytes, with the 32-byte swizzle (PTX: matrix descriptor). The
+// address is a multiple of 256; what is added to it, over 16, may be added to the description.
+DEVICE u64 describe(const u8* at) { return (shared_address(at) & 0x3ffff) >> 4 | 1ull << 16 | 256ull >> 4 << 32 | 3ull << 62; }
+
+// Before products: what this thread wrote into registers that they read is there.
+DEVICE void begin_group_products() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+// What was begun since the last of these is one group of products.
+DEVICE void end_group_products() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+// Until at most N groups of products are under way; what others read and write may not be touched.
+template <int N> DEVICE void wait_for_products() { asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory"); }
+// This thread's copies, once waited for, are seen by a warpgroup's products behind the next barrier.
+DEVICE void show_copies() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+// Sums are read from here on, and no earlier.
+DEVICE void there(int (&d)[32]) {
+    UNROLL(32)
+    for (int e = 0; e < 32; ++e) asm volatile("" : "+r"(d[e])::"memory");
+}
+#endif
+
 // What was begun since the last of these is one group.
 DEVICE void end_group() {
 #if __CUDA_ARCH__ >= 800

@@ -16,6 +16,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <deque>
+#include <map>
 #include <memory>
 #include <random>
 #include <vector>
@@ -25,6 +26,8 @@ struct Dim { unsigned x = 1, y = 1, z = 1; };
 namespace emulator {
 
 struct Copy { void* to; const void* from; bool valid; };
+struct Product { int* sum; const unsigned* a; std::uint64_t b; };
+struct Sum { int value[32]; int under_way; };
 
 enum State { READY, AT_WARP, AT_BLOCK, DONE };
 
@@ -38,6 +41,11 @@ struct Thread {
     int turn;                                        // of the warp's slots
     std::vector<Copy> begun;                         // copies of the group that is open
     std::deque<std::vector<Copy>> groups;
+    std::vector<Copy> landed;                        // not yet shown to the matrix units
+    std::vector<Product> asked;                      // products of the group that is open
+    std::deque<std::vector<Product>> products;
+    std::map<int*, Sum> sums;                        // what products under way have of them
+    bool fenced;
 };
 
 constexpr int LANES = 32;
@@ -48,6 +56,7 @@ struct Block {
     std::vector<Thread> threads;
     std::vector<Slot> slots;                         // two a thread, by turns
     unsigned char* shared = nullptr;
+    std::vector<unsigned char> seen;                 // shared memory as the matrix units' products see it
     ucontext_t scheduler;
     jmp_buf back;
     int now = 0;
@@ -77,6 +86,7 @@ template <class T> const T& given(const T& mine, T* all) {
 inline void entry() {
     block.body();
     if (!self().groups.empty() || !self().begun.empty()) failure = "a thread ended with copies under way";
+    if (!self().products.empty() || !self().asked.empty()) failure = "a thread ended with products under way";
     self().state = DONE;
     _longjmp(block.back, 1);
 }
@@ -108,6 +118,7 @@ inline bool run_block(std::mt19937& draw) {
         t.context.uc_link = &block.scheduler;
         makecontext(&t.context, entry, 0);
         t.state = READY, t.entered = false, t.turn = 0, t.begun.clear(), t.groups.clear();
+        t.landed.clear(), t.asked.clear(), t.products.clear(), t.sums.clear(), t.fenced = false;
         const unsigned x = (unsigned)i;
         t.index = {x % block_size.x, x / block_size.x % block_size.y, x / block_size.x / block_size.y};
     }
@@ -215,6 +226,7 @@ extern "C" inline __attribute__((used, visibility("default"))) const char* emula
             for (unsigned x = 0; x < grid[0]; ++x) {
                 block_index = {x, y, z};
                 memset(block.shared, 0xa5, memory.size);    // not zeros: nothing may lean on them
+                block.seen.assign(memory.size, 0xa5);
                 if (!run_block(draw)) return "threads wait for others that never come";
                 if (failure) return failure;
             }
@@ -239,6 +251,7 @@ static inline void load_matrices4(unsigned* r, const unsigned char* row) {
     const unsigned char* all[32];
     emulator::given(row, all);
     const int lane = emulator::block.now % 32;
+    emulator::self().fenced = false;                 // for products that run beside: registers were written
     for (int i = 0; i < 32; ++i)                     // eight rows are read at once, each from four of the 32 banks
         for (int j = i / 8 * 8; j < i; ++j)
             if (all[i] != all[j] && ((std::uintptr_t)all[i] / 16 - (std::uintptr_t)all[j] / 16) % 8 == 0)
@@ -290,6 +303,7 @@ static inline void copy_beside(unsigned char* to, const unsigned char* from, boo
     if ((std::uintptr_t)to % 16 || (valid && (std::uintptr_t)from % 16))
         emulator::failure = "a copy beside the work is not aligned to 16 bytes";
     memset(to, 0x5a, 16);                            // until it is waited for, it is not there
+    memset(&emulator::block.seen[to - emulator::block.shared], 0x5a, 16);
     emulator::self().begun.push_back({to, from, valid});
 }
 
@@ -305,5 +319,86 @@ template <int N> static inline void wait_for_groups() {
         for (const emulator::Copy& c : groups.front()) {
             if (c.valid) memcpy(c.to, c.from, 16);
             else memset(c.to, 0, 16);
+            emulator::self().landed.push_back(c);
         }
 }
+
+// ---- products of a warpgroup: made as late as they may be, from shared memory as it then is ------------------------
+
+static inline unsigned shared_address(const void* at) { return (unsigned)((unsigned char*)at - emulator::block.shared); }
+
+static inline std::uint64_t describe(const unsigned char* at) {
+    if (shared_address(at) % 256) emulator::failure = "what is described does not begin at a multiple of 256";
+    return (shared_address(at) & 0x3ffff) >> 4 | 1ull << 16 | 256ull >> 4 << 32 | 3ull << 62;
+}
+
+static inline void show_copies() {
+    for (const emulator::Copy& c : emulator::self().landed)
+        memcpy(&emulator::block.seen[(unsigned char*)c.to - emulator::block.shared], c.to, 16);
+    emulator::self().landed.clear();
+}
+
+static inline void begin_group_products() { emulator::self().fenced = true; }
+
+static inline void multiply_group(int (&d)[32], const unsigned (&a)[4], std::uint64_t b) {
+    emulator::Thread& me = emulator::self();
+    if (!me.fenced) emulator::failure = "a product whose registers were written without a fence";
+    emulator::Sum& sum = me.sums[d];
+    if (!sum.under_way++) {
+        memcpy(sum.value, d, sizeof sum.value);
+        memset(d, 0x5a, sizeof sum.value);           // until they are waited for, sums are not there
+    }
+    me.asked.push_back({d, a, b});
+}
+
+static inline void end_group_products() {
+    emulator::Thread& me = emulator::self();
+    me.products.push_back(std::move(me.asked));
+    me.asked.clear();
+}
+
+namespace emulator {
+
+// Byte k of row `row` of what a description gives, where PTX's 32-byte swizzle has it: bit 7 of an address over bit 4.
+inline signed char described(std::uint64_t b, int row, int k) {
+    const unsigned start = (b & 0x3fff) << 4, group = (b >> 32 & 0x3fff) << 4;
+    if (start % 256) failure = "what is described does not begin at a multiple of 256";
+    if (b >> 62 != 3) failure = "a description without the 32-byte swizzle";
+    unsigned at = start + row / 8 * group + row % 8 * 32 + k;
+    at ^= at >> 3 & 16;
+    if (at >= block.seen.size()) { failure = "a description beyond the shared memory"; return 0; }
+    return (signed char)block.seen[at];
+}
+
+inline void make(const Product& p) {
+    struct Four { unsigned a[4]; } mine, all[32];
+    struct Two { signed char rows[2][32]; } columns, of_all[32];   // each lane reads two of b
+    const int lane = block.now % 32, g = lane / 4, t = lane % 4;
+    memcpy(mine.a, p.a, sizeof mine.a);
+    for (int i = 0; i < 64; ++i) columns.rows[i / 32][i % 32] = described(p.b, 2 * lane + i / 32, i % 32);
+    given(mine, all), given(columns, of_all);
+    signed char rows[2][32];
+    for (int i = 0; i < 64; ++i)
+        rows[i / 32][i % 32] = (signed char)(all[4 * g + i % 16 / 4].a[i / 32 + 2 * (i % 32 / 16)] >> 8 * (i % 4));
+    Sum& sum = self().sums[p.sum];
+    for (int i = 0; i < 32; ++i) {
+        const signed char *x = rows[i / 2 % 2], *y = of_all[4 * (i / 4) + t].rows[i % 2];
+        int total = 0;                               // of 32 products: it does not wrap
+        for (int k = 0; k < 32; ++k) total += x[k] * y[k];
+        sum.value[i] = (int)((unsigned)sum.value[i] + (unsigned)total);
+    }
+    if (!--sum.under_way) {
+        memcpy(p.sum, sum.value, sizeof sum.value);
+        self().sums.erase(p.sum);
+    }
+}
+
+}  // namespace emulator
+
+template <int N> static inline void wait_for_products() {
+    auto& products = emulator::self().products;
+    for (; products.size() > N; products.pop_front())
+        for (const emulator::Product& p : products.front()) emulator::make(p);
+}
+
+static inline void there(int (&)[32]) {}

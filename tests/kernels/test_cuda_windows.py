@@ -1,0 +1,122 @@
+"""Products of windows on a warpgroup's matrix units, and when they are chosen."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kernels import reference
+from kernels.conv import Geometry
+from kernels.cuda import convolutions, products, windows
+from kernels.cuda.convolutions import FORWARD, INPUT_GRAD, WEIGHT_GRAD
+from kernels.cuda.operand import Side, Target, matrix
+from tests.kernels.drawing import RING, SEEDS, Words, crossed
+from tests.kernels.emulator import GPU
+
+HOPPER = replace(GPU, hopper=True)
+PLAIN = (1, 1), (1, 1), (1, 1), 1  # stride, padding, dilation and groups
+few = settings(deadline=None, max_examples=4)
+
+
+def sides(x, y):
+    """Of x @ y.T, plain matrices."""
+    return tuple(Side(matrix(*a.shape, a.shape[1], 1), ((a, None),)) for a in (x, y))
+
+
+@pytest.mark.parametrize("dtype", RING)
+@few
+@given(m=st.integers(1, 130), k=st.integers(1, 230), n=st.integers(1, 70), seed=SEEDS)
+def test_a_product_without_windows_is_exact(dtype, m, k, n, seed):
+    words = Words(seed, dtype)
+    x, y, out = words(m, k), words(n, k), words(m, n)
+    expected = out + x @ y.T
+    windows.product(HOPPER, out, Target(m, 0, n, 1), *sides(x, y))
+    assert np.array_equal(out, expected)
+
+
+@pytest.mark.parametrize("dtype", RING)
+def test_blocks_that_share_a_tile_add_up(dtype, monkeypatch):
+    monkeypatch.setattr(windows, "LEAST_CHUNKS", 2)
+    words = Words(1, dtype)
+    x, y, out = words(5, 300), words(3, 300), words(5, 3)
+    for cores in (1, 2, 100):
+        expected = out + x @ y.T
+        windows.product(replace(HOPPER, cores=cores), out, Target(5, 0, 3, 1), *sides(x, y))
+        assert np.array_equal(out, expected)
+
+
+@pytest.mark.parametrize("k", [32736, 32768])
+def test_sums_of_the_largest_digits_do_not_overflow(k):
+    lowest = np.uint64(sum(-128 * 256**i for i in range(8)) % 2**64)
+    x, out = np.full((1, k), lowest), Words(6)(1, 1)
+    expected = out + x @ x.T
+    windows.product(replace(HOPPER, cores=0), out, Target(1, 0, 1, 1), *sides(x, x))
+    assert np.array_equal(out, expected)
+
+
+@pytest.mark.parametrize("kind", [FORWARD, INPUT_GRAD, WEIGHT_GRAD])
+def test_convolutions_take_this_way_where_it_is_the_shorter(kind, monkeypatch):
+    monkeypatch.setattr(windows, "LEAST_PRODUCTS", 1)
+    monkeypatch.setattr(windows, "LEAST_ROWS", 8)
+    taken = []
+    monkeypatch.setattr(
+        windows, "product", lambda *args, made=windows.product: taken.append(made(*args))
+    )
+    words = Words(2)
+    x, weight, grad = words(32, 32, 5, 4), words(32, 32, 3, 3), words(32, 32, 5, 4)
+    geometry = Geometry(*PLAIN)
+    definition, first, second = {
+        FORWARD: (lambda a, b: reference.conv(geometry, a, b), x, weight),
+        INPUT_GRAD: (lambda a, b: reference.conv_input_grad(geometry, (5, 4), a, b), grad, weight),
+        WEIGHT_GRAD: (lambda a, b: reference.conv_weight_grad(geometry, (3, 3), a, b), x, grad),
+    }[kind]
+    windows.sound(HOPPER)
+    taken.clear()
+    out = words(*definition(first, second).shape)
+    expected = crossed(definition, out, first, first[::-1], second, second[:, ::-1])
+    terms = (np.ascontiguousarray(a) for a in (first, first[::-1], second, second[:, ::-1]))
+    convolutions.conv_cross(HOPPER, kind, *PLAIN, out, *terms)
+    assert np.array_equal(out, expected) and len(taken) == 1
+    convolutions.conv_add(GPU, kind, *PLAIN, out, first, second)
+    assert len(taken) == 1  # not without these units
+
+
+def suited(gpu, image, weight, walk=PLAIN):
+    x, w = (np.broadcast_to(np.zeros(1, np.uint64), shape) for shape in (image, weight))
+    spatial = Geometry(*walk).reach(image[2:], weight[2:])
+    a, b, target = convolutions.sides(
+        FORWARD, *walk, (image[0], weight[0], *spatial), ((x, None),), ((w, None),)
+    )
+    return windows.suits(gpu, target, a, b)
+
+
+def test_what_has_one_tap_or_little_work_or_much_padding_goes_another_way():
+    assert suited(HOPPER, (32, 64, 28, 28), (64, 64, 3, 3))
+    assert not suited(GPU, (32, 64, 28, 28), (64, 64, 3, 3))
+    assert not suited(HOPPER, (32, 64, 28, 28), (64, 64, 1, 1), ((1, 1), (0, 0), (1, 1), 1))
+    assert not suited(HOPPER, (32, 3, 28, 28), (64, 3, 7, 7))
+    assert not suited(HOPPER, (1, 64, 5, 5), (64, 64, 3, 3))
+    assert not suited(HOPPER, (32, 64, 28, 28), (32, 64, 3, 3))
+    assert not suited(HOPPER, (32, 64, 28, 28), (64, 32, 3, 3), ((1, 1), (1, 1), (1, 1), 2))
+
+
+def test_a_card_that_multiplies_otherwise_is_not_trusted():
+    def wrong(source, kernel, grid, block, arguments, shared=0):
+        HOPPER.launch(source, kernel, grid, block, arguments, shared)
+        if source == "windows":
+            arguments[0][0] += arguments[0].dtype.type(1)
+
+    card = replace(HOPPER, launch=wrong)
+    with pytest.warns(UserWarning, match="differ on this card"):
+        assert not suited(card, (32, 64, 28, 28), (64, 64, 3, 3))
+    assert windows.sound(HOPPER) and not windows.sound(card)
+
+
+def test_sides_that_do_not_fit_are_refused():
+    words = Words(10)
+    out, x, y = words(2, 2), words(2, 40), words(2, 4)
+    with pytest.raises(ValueError, match="no product"):
+        windows.product(HOPPER, out, Target(2, 0, 2, 1), *sides(x, y))
+    assert products.choose(9999, 9999, 9999) is products.product
