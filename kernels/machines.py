@@ -110,6 +110,7 @@ class Memory:
         room: makes an array of the host by shape and dtype, for messages to come into.
         take: makes an array here of such a one, which nobody else holds or writes to; None where
             `put` does it.
+        device: what PyTorch calls the place where this thread's arrays are made: "cpu", "cuda:0".
     """
 
     xp: Any
@@ -117,6 +118,7 @@ class Memory:
     get: Callable[[Array], Array]
     room: Callable[[Shape, Any], Array] = np.empty
     take: Callable[[Array], Array] | None = None
+    device: Callable[[], str] = lambda: "cpu"
 
     def put(self, a: Array) -> Array:
         """The array in this memory; itself if it is there.

@@ -74,6 +74,11 @@ class Party:
         """What makes arrays where this party keeps its shares, with NumPy's functions."""
         return self.memory.xp
 
+    @property
+    def device(self) -> str:
+        """Where this party keeps its shares, as PyTorch says it: "cpu", or "cuda:0" for a card."""
+        return self.memory.device()
+
     def seed(self, domain: str) -> bytes:
         """A new seed of this party's own for a purpose.
 

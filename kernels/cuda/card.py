@@ -180,8 +180,12 @@ def enable() -> Memory:
 def _memory() -> Memory:
     import cupyx
 
-    staging = Staging(_cupy(), cupyx)
-    return Memory(_cupy(), Cards(), staging.get, staging.room, staging.take)
+    cupy, staging = _cupy(), Staging(_cupy(), cupyx)
+
+    def device() -> str:
+        return f"cuda:{cupy.cuda.Device().id}"
+
+    return Memory(cupy, Cards(), staging.get, staging.room, staging.take, device)
 
 
 def use(number: int) -> Memory:

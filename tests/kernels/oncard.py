@@ -103,6 +103,11 @@ if emulator.ON_A_CARD:
     OnCard = CARD.xp.ndarray
 else:
     GPU = Gpu(Library(), launch, cores=emulator.GPU.cores, shared_bytes=emulator.GPU.shared_bytes)
-    CARD = Memory(GPU.xp, cuda_machine(GPU), get=lambda a: np.array(a.view(np.ndarray)))
+    CARD = Memory(
+        GPU.xp,
+        cuda_machine(GPU),
+        get=lambda a: np.array(a.view(np.ndarray)),
+        device=lambda: "cuda:0",
+    )
     OnCard = StandIn
     make_known(OnCard, CARD)

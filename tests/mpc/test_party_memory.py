@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from kernels.machines import HOST
 from mpc.launch import run_parties
@@ -34,3 +35,13 @@ def test_messages_come_into_the_memorys_own_room_and_go_on_by_its_own_way():
     assert type(ring) is type(flags) is type(theirs) is np.ndarray and type(there) is OnCard
     assert np.array_equal(CARD.get(there), np.arange(5)) and np.array_equal(ring, np.arange(5))
     assert rooms == [((5,), "uint64"), ((3,), "uint8")] and taken == [(5,)]
+
+
+def test_a_party_says_where_it_keeps_its_shares_and_that_is_not_to_be_set():
+    def program(party):
+        party.memory = (HOST, CARD)[party.rank]
+        with pytest.raises(AttributeError):
+            party.device = "cuda:1"
+        return party.device
+
+    assert run_parties(2, program) == ["cpu", "cuda:0"]
