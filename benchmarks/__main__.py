@@ -87,8 +87,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     if (options.protocol == "rep3") != (options.parties == PARTIES) and options.parties != 3:
         parser.error(f"{options.protocol} does not run with {options.parties} parties")
     others = (options.peers, options.two_party, options.roofline, options.sizes, options.epoch)
-    if options.device != "cpu" and (options.protocol != "rep3" or any(others) or options.network):
-        parser.error("--device cuda goes with cases of rep3 alone")
+    if options.device != "cpu" and (any(others) or options.network):
+        parser.error("--device cuda goes with cases alone")
     if options.epoch != (options.data is not None):
         parser.error("--epoch and --data go together")
     return options

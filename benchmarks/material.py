@@ -35,11 +35,14 @@ class Asked:
     step: list[Item]
 
 
-def asked(party: Party, case: Case, *, width: int, batch: int, steps: int) -> Asked:
-    """What a case asks for in so many steps, found by running it without peers."""
-    alone = Party(SilentTransport(party.rank, party.size))
+def asked(party: Party, case: Case, *, width: int, chunk: int, batch: int, steps: int) -> Asked:
+    """What a case asks for in so many steps, found by running it without peers.
+
+    It runs where the party keeps its shares.
+    """
+    alone = Party(SilentTransport(party.rank, party.size), memory=party.memory)
     source = ListingSource(alone)
-    session = Session(alone, protocol="additive", width=width, source=source)
+    session = Session(alone, protocol="additive", width=width, source=source, chunk=chunk)
     step, start = case.prepare(session, batch), 0
     for _ in range(steps):
         start = len(source.items)

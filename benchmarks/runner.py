@@ -13,7 +13,6 @@ import numpy as np
 from benchmarks.cases import Case
 from benchmarks.material import asked, made_ahead, making
 from benchmarks.waiting import watched
-from kernels.machines import HOST
 from mpc.party import Party
 from protocols.base import CHUNK, CHUNK_ON_CARDS
 from protocols.nn import Session
@@ -80,12 +79,13 @@ def run(
     around = around or party
     with ExitStack() as stack:
         source, offline = None, (0.0, 0)
+        chunk = CHUNK if party.device == "cpu" else CHUNK_ON_CARDS
         if protocol == "additive":
-            needed = asked(party, case, width=width, batch=batch, steps=1 + repeats)
+            steps = 1 + repeats
+            needed = asked(party, case, width=width, chunk=chunk, batch=batch, steps=steps)
             source = made_ahead(party, needed.items, stack)
             if party.rank == 0:
                 offline = making(needed.step, party.size)
-        chunk = CHUNK if device == "cpu" else CHUNK_ON_CARDS
         session = Session(party, protocol=protocol, width=width, source=source, chunk=chunk)
         return _timed(party, case, session, batch, repeats, around, offline, device)
 
@@ -155,7 +155,7 @@ def _barrier(party: Party) -> None:
 
 def _finish(party: Party) -> None:
     """Wait for what was started on a card: a copy to the host comes after all of it."""
-    if party.memory is not HOST:
+    if party.device != "cpu":
         party.memory.get(party.xp.zeros(1, np.uint8))
 
 
