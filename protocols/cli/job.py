@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from mpc.errors import UsageError
 from mpc.ring import BITS
-from protocols.base import CHUNK
+from protocols.base import CHUNK, CHUNK_ON_CARDS
 from protocols.cli.manifest import digest
 from protocols.radiology.models import MODELS
 from protocols.radiology.settings import Intake
@@ -102,7 +102,7 @@ class Job:
             and what it has unless told otherwise, or "file", made ahead for each site. None with
             rep3, which needs none.
         width: bits of a comparison.
-        chunk: elements compared at once.
+        chunk: elements compared at once; if not said, see `chunk_if`.
         deadline_s: how long a party waits for another.
         threads: kernel threads of a rank; by default the machine's cores over its ranks.
         device: where this site keeps its shares and computes: "cpu" or "cuda".
@@ -121,7 +121,7 @@ class Job:
     protocol: str = "rep3"
     source: str | None = None
     width: int = BITS
-    chunk: int = CHUNK
+    chunk: int | None = None
     deadline_s: float = 120.0
     threads: int | None = None
     device: str = "cpu"
@@ -147,7 +147,8 @@ class Job:
             raise UsageError(f"{self.protocol} uses no correlated randomness: leave source out")
         if not LEAST_WIDTH <= self.width <= BITS:
             raise UsageError(f"width {self.width} of the job: choose {LEAST_WIDTH} to {BITS}")
-        if self.chunk % 64 or not LEAST_CHUNK <= self.chunk <= MOST_CHUNK:
+        chunk = LEAST_CHUNK if self.chunk is None else self.chunk
+        if chunk % 64 or not LEAST_CHUNK <= chunk <= MOST_CHUNK:
             raise UsageError(
                 f"chunk {self.chunk} of the job: choose a multiple of 64 from {LEAST_CHUNK} to "
                 f"{MOST_CHUNK}"
@@ -184,6 +185,25 @@ class Job:
     def source_of(self, command: str) -> str | None:
         """Where a command has its correlated randomness from; None if it needs none."""
         return None if command == "open" else self.source
+
+    @property
+    def chunk_is_open(self) -> bool:
+        """Whether how many elements are compared at once depends on where the parties compute.
+
+        Items made ahead were counted for the usual number, wherever that was.
+        """
+        return self.chunk is None and self.source != "file"
+
+    def chunk_if(self, on_cards: bool) -> int:
+        """Elements compared at once where all parties keep their shares on cards, or not all."""
+        if self.chunk is not None:
+            return self.chunk
+        return CHUNK_ON_CARDS if on_cards and self.chunk_is_open else CHUNK
+
+    @property
+    def planned_chunk(self) -> int:
+        """The same where nobody can be asked: as if all sites computed where this job file says."""
+        return self.chunk_if(self.device == "cuda")
 
     def ranks(self, command: str) -> int:
         """How many ranks a command has: one a site, and the dealer's."""

@@ -84,10 +84,12 @@ def write_record(run: Run, record: Record) -> None:
         for o in run.session.openings
     ]
     assumptions = asdict(run.session.protocol.assumptions)
+    used = {"device": run.party.device, "chunk": run.session.protocol.chunk}
     manifest = {
         "command": record.command,
         "job": run.job.common(),
         "digest": run.job.digest().hex(),
+        **used,
         "versions": versions(),
         "party": {"rank": run.party.rank, "name": run.party.name},
         "parties": [run.party.names[r] for r in range(run.party.size)],
@@ -107,7 +109,7 @@ def write_record(run: Run, record: Record) -> None:
     write_manifest(run.folder / record.command / "manifest.json", manifest)
     report = {
         "title": f"{run.job.name} — {record.command}, {run.party.name}",
-        "settings": run.job.common(),
+        "settings": run.job.common() | used,
         "digest": manifest["digest"],
         "versions": manifest["versions"],
         "studies": record.studies,

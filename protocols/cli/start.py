@@ -231,9 +231,7 @@ def _as_rank(job: Job, program: Callable[[Run], None], command: str) -> int:
                 source.close()  # a file notes how far it is used up, whatever happened
 
     def at_party(party: Party, source: Source | None) -> None:
-        session = Session(
-            party, protocol=job.protocol, width=job.width, source=source, chunk=job.chunk
-        )
+        session = session_of(job, party, source)
         run = Run(job, party, session, Console(party.rank, party.name), source)
         model_code = run.together("find its model's code", lambda: model_digest(job))
         party.agree(model_code, "the model's code")
@@ -281,6 +279,20 @@ def card_memory() -> Memory:
         return card.use(_local_rank())
     except card.DeviceError as error:
         raise UsageError(str(error)) from None
+
+
+def session_of(job: Job, party: Party, source: Source | None) -> Session:
+    """A session with a job's settings.
+
+    Where the job leaves `chunk` open, each party tells each other whether it keeps its shares on a
+    card, which is public. Cost: a session's, and then 1 round of 1 byte.
+    """
+    on_cards = False
+    if job.chunk_is_open:
+        heard = party.broadcast(np.array([party.device != "cpu"], np.uint8))
+        on_cards = all(flag[0] for (flag,) in heard.values())
+    chunk = job.chunk_if(on_cards)
+    return Session(party, protocol=job.protocol, width=job.width, source=source, chunk=chunk)
 
 
 def source_of(job: Job, party: Party, command: str) -> Source | None:

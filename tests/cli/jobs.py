@@ -17,8 +17,7 @@ from mpc.launch import mpirun, run_parties
 from mpc.sources import InsecureSource
 from protocols.cli.console import Console
 from protocols.cli.job import read_job
-from protocols.cli.start import Run
-from protocols.nn import Session
+from protocols.cli.start import Run, session_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SITES = ("north", "south", "west")
@@ -153,7 +152,7 @@ def here(
         party.introduce()
         try:
             source = InsecureSource(party) if job.protocol == "additive" else None
-            session = Session(party, protocol=job.protocol, width=job.width, source=source)
+            session = session_of(job, party, source)
             run = Run(job, party, session, Console(party.rank, party.name), source)
             outcomes[party.rank] = program(run)
         except Exception as error:

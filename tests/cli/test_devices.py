@@ -6,9 +6,14 @@ import pytest
 
 from kernels.cuda import card
 from kernels.machines import HOST
+from mpc.launch import run_parties
+from mpc.sources import InsecureSource
+from protocols.base import CHUNK, CHUNK_ON_CARDS
 from protocols.cli.infer import infer
-from protocols.cli.start import Run
+from protocols.cli.job import read_job
+from protocols.cli.start import Run, session_of
 from protocols.cli.train import train
+from protocols.nn import Session
 from tests.cli.jobs import SITES, files, here, radmpc, write_job
 from tests.kernels.oncard import CARD, OnCard
 
@@ -49,6 +54,42 @@ def test_one_site_on_a_card_trains_and_infers_with_those_that_have_none(cohort, 
     assert here(job, infer, memories=memories) == [None] * len(names)
     for site in names:
         assert (tmp_path / "out" / site / "infer" / "manifest.json").is_file()
+
+
+DEALT = {"protocol": "additive", "source": "dealer"}
+FILED = {"protocol": "additive", "source": "file"}
+
+
+@pytest.mark.parametrize(
+    "top, memories, chunk, asks",
+    [
+        ({}, (CARD,) * 3, CHUNK_ON_CARDS, True),
+        ({}, (CARD, HOST, CARD), CHUNK, True),
+        ({}, (HOST,) * 3, CHUNK, True),
+        ({"chunk": 4096}, (CARD,) * 3, 4096, False),
+        (DEALT, (CARD, CARD), CHUNK_ON_CARDS, True),
+        (DEALT, (CARD, HOST), CHUNK, True),
+        (FILED, (CARD, CARD), CHUNK, False),
+        ({**FILED, "chunk": 4096}, (CARD, HOST), 4096, False),
+    ],
+    ids=str,
+)
+def test_where_a_job_says_no_chunk_the_sites_find_out_together_which_suits_all_of_them(
+    tmp_path, top, memories, chunk, asks
+):
+    names = SITES[: len(memories)]
+    job = read_job(write_job(tmp_path / "job.toml", top=top, names=names))
+
+    def program(party):
+        party.memory = memories[party.rank]
+        source = InsecureSource(party) if top.get("source") else None
+        start = party.meter.total.rounds
+        found = session_of(job, party, source).protocol.chunk
+        began = party.meter.total.rounds
+        Session(party, protocol=job.protocol, source=source, chunk=found)
+        return found, (began - start) - (party.meter.total.rounds - began)
+
+    assert run_parties(len(names), program) == [(chunk, asks)] * len(names)
 
 
 @pytest.mark.parametrize("top", [{}, {"protocol": "additive", "source": "file"}], ids=str)

@@ -98,6 +98,8 @@ def test_relative_paths_are_taken_from_the_job_files_own_folder(tmp_path, monkey
         ({"chunk": 960}, {}, "chunk 960 of the job: choose a multiple of 64 from 1024"),
         ({"chunk": 1025}, {}, "chunk 1025 of the job: choose a multiple of 64 from 1024"),
         ({"chunk": 1 << 33}, {}, "from 1024 to 4294967296"),
+        ({"chunk": 0}, {}, "chunk 0 of the job: choose a multiple of 64 from 1024"),
+        ({"chunk": "many"}, {}, "chunk must be of type int"),
         ({"protocol": "spdz"}, {}, "protocol 'spdz' of the job: choose rep3 or additive"),
         ({"protocol": "clear"}, {}, "choose rep3 or additive"),
         ({"protocol": "additive", "source": "insecure"}, {}, "choose dealer or file"),

@@ -18,6 +18,7 @@ from mpc.meter import Count, Meter
 from mpc.party import Party
 from mpc.sources import ListingSource
 from mpc.transport.local import LocalHub
+from protocols.base import CHUNK
 from protocols.cli import main
 from protocols.cli.console import Console
 from protocols.cli.infer import infer
@@ -32,14 +33,14 @@ from protocols.cli.plan.expand import expanded
 from protocols.cli.plan.predict import Seconds, predicted
 from protocols.cli.plan.rates import Network, told
 from protocols.cli.plan.repeats import Tape, times_used, totals
-from protocols.cli.start import Run
+from protocols.cli.start import Run, session_of
 from protocols.cli.train import train
-from protocols.nn import Session
 from protocols.nn.repeats import every
 from protocols.nn.session import PROTOCOLS
 from tests.cli.conftest import NEW_PATIENTS
 from tests.cli.jobs import RADMPC, SITES, files, radmpc, ranks, write_job
 
+job_module = import_module("protocols.cli.job")
 SEEDS = [bytes([rank]) * 32 for rank in range(4)]
 
 
@@ -74,7 +75,7 @@ def really(job: Job, command: str) -> list[Any]:
             for what in ("code", "command", "settings"):
                 party.agree(bytes(32), what)
         source = RecordingSource(party) if job.protocol == "additive" else None
-        session = Session(party, protocol=job.protocol, width=job.width, source=source)
+        session = session_of(job, party, source)
         run = Run(job, party, session, Console(party.rank, party.name), source)
         run.together("find its model's code", lambda: None)
         party.agree(bytes(32), "the model's code")
@@ -133,6 +134,24 @@ def test_a_plan_is_what_the_meters_see_and_the_source_is_asked_for(
             assert expanded(dry.parts, dry.items) == asked
     if protocol == "additive":
         assert planned_items(job, "infer", count_studies(job, "infer")) == asked
+
+
+def test_a_plan_for_cards_compares_as_many_at_once_as_they_want_but_not_with_items_from_files(
+    cohort, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(job_module, "CHUNK_ON_CARDS", 1 << 10)  # fewer than a batch has
+
+    def rounds(**top):
+        job = read_job(small(tmp_path, cohort, 2, top={"protocol": "additive", **top}))
+        (costs, _) = totals([dry.parts for dry in dry_runs(job, "infer", Cohort(*[(4, 4)] * 3))])
+        return sum(count.rounds for count in costs.values())
+
+    told, usual = rounds(chunk=1 << 10), rounds(chunk=CHUNK)
+    assert told > usual
+    assert rounds(device="cuda") == told + 1  # for each tells the other where it computes
+    assert rounds(device="cpu") == usual + 1
+    made_ahead = {"source": "file", "device": "cuda"}
+    assert rounds(**made_ahead) == rounds(**made_ahead, chunk=CHUNK)
 
 
 @pytest.mark.mpi
@@ -410,7 +429,7 @@ def test_the_fastest_is_recommended_with_what_makes_it_so():
         layers = {"all": Layer(10, (1, 1, 1), 0, seconds)}
         dealt = Dealing({"triple": (1, 5_000_000)}, {}, 1.0, 0.0) if source else None
         about = PROTOCOLS[protocol].assumptions
-        return Estimate(protocol, source, about, None, [], layers, dealt, 0, 1)
+        return Estimate(protocol, source, about, None, [], layers, dealt, 0, 1, CHUNK)
 
     slow = one("rep3", None, Seconds(5, 90, 5))
     fast = one("additive", "file", Seconds(7, 50, 6))

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from mpc.launch import run_parties
+from protocols.base import CHUNK
 from protocols.cli.job import read_job
 from protocols.cli.manifest import versions
 from protocols.cli.model import make_model, recipe
@@ -112,6 +113,7 @@ def test_the_manifest_tells_what_was_done(trained):
         assert manifest["job"] == json.loads(json.dumps(job.common()))
         assert manifest["digest"] == job.digest().hex()
         assert manifest["party"] == {"rank": rank, "name": site}
+        assert (manifest["device"], manifest["chunk"]) == ("cpu", CHUNK)
         assert manifest["parties"] == list(SITES)
         found = manifest["versions"]
         assert {**found, "mpi": ""} == {**versions(), "mpi": ""} and "Open MPI" in found["mpi"]

@@ -115,11 +115,13 @@ def _begin(job: Job, command: str, party: Party, source: ListingSource | None, t
         together(party, "use the key of its file of items", lambda: None)
         begun = np.zeros(1, np.uint8), np.zeros(16, np.uint8), np.zeros(1, np.uint64)
         party.broadcast(*begun)  # readable, which file, used up how far
+    if job.chunk_is_open:
+        party.broadcast(np.zeros(1, np.uint8))  # whether its shares are on a card
     session = DrySession(
         party,
         protocol=job.protocol,
         width=job.width,
-        chunk=job.chunk,
+        chunk=job.planned_chunk,
         source=source,
         tape=tape,
     )

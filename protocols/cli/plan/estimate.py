@@ -55,6 +55,7 @@ class Estimate:
         dealt: correlated randomness; None if it needs none.
         peak_bytes: memory of a rank.
         threads: of a rank's kernels.
+        chunk: elements compared at once.
     """
 
     protocol: str
@@ -66,6 +67,7 @@ class Estimate:
     dealt: Dealing | None
     peak_bytes: int
     threads: int
+    chunk: int
 
     @property
     def name(self) -> str:
@@ -98,6 +100,7 @@ class Estimate:
             "sent_bytes": {"mean": sum(self.sent) / len(self.sent), "max": max(self.sent)},
             "seconds": _plain(self.seconds),
             "threads": self.threads,
+            "chunk": self.chunk,
             "peak_bytes": self.peak_bytes,
             "offline": _offline(self.dealt),
             "layers": {
@@ -155,6 +158,7 @@ def estimate(job: Job, command: str, cohort: Cohort, network: Network) -> Estima
         dealt=dealt,
         peak_bytes=measured.peak_bytes,
         threads=threads,
+        chunk=job.planned_chunk,
     )
 
 
