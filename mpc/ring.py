@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from kernels.array import Array as Array  # what a ring array is, for the floors above too
 from kernels.array import Shape as Shape
+from kernels.machines import as_array, xp_of
 from mpc.errors import NotOffered, RangeError
 
 WORD = np.uint64
@@ -52,22 +53,30 @@ class FixedPoint:
     def encode(self, x: npt.ArrayLike) -> Array:
         """Round to the nearest ring element; half-way cases go to the even neighbour.
 
+        Where an array lies it is encoded, to the same bits on a card as on the host.
+
         Raises:
             RangeError: NaN, infinity or |x| >= 2^integer, with counts and never a value.
         """
-        reals = np.asarray(x, np.float64)
-        fits = np.abs(reals) < 2.0**self.integer  # a NaN does not fit either
-        if not fits.all():
-            nan, infinite = int(np.isnan(reals).sum()), int(np.isinf(reals).sum())
-            large = int(np.size(fits) - np.sum(fits)) - nan - infinite
+        given = as_array(cast(Any, x))
+        xp = xp_of(given)
+        reals = xp.asarray(given, np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):  # what does not fit is refused below
+            scaled = as_array(xp.rint(reals * 2.0**self.fraction))
+        fits = xp.abs(reals) < 2.0**self.integer  # a NaN does not fit either
+        # A card has read all of x when this is known, so whoever has lent it may let go of it.
+        if not bool(xp.all(fits)):
+            nan, infinite = int(xp.isnan(reals).sum()), int(xp.isinf(reals).sum())
+            large = reals.size - int(fits.sum()) - nan - infinite
             raise RangeError(
-                f"{reals.size - int(np.sum(fits))} of {reals.size} numbers do not fit "
+                f"{nan + infinite + large} of {reals.size} numbers do not fit "
                 f"(NaN {nan}, infinite {infinite}, too large {large}): "
                 f"they must be finite and below 2^{self.integer} in absolute value"
             )
-        return np.asarray(np.rint(reals * 2.0**self.fraction)).astype(np.int64).view(WORD)
+        return cast(Array, scaled.astype(np.int64).view(WORD))
 
     def decode(self, x: Array) -> Array:
         """The float64 that a ring element stands for; exact below 2^53."""
-        signed = np.asarray(x, order="C").view(np.int64)
-        return np.asarray(signed.astype(np.float64) / 2.0**self.fraction)
+        x = as_array(x)
+        signed = xp_of(x).asarray(x, order="C").view(np.int64)
+        return as_array(signed.astype(np.float64) / 2.0**self.fraction)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from mpc.errors import NotOffered, RangeError, UsageError
 from mpc.ring import FixedPoint
+from tests.kernels.oncard import CARD, OnCard
 
 FORMS = st.tuples(st.integers(0, 40), st.integers(1, 40)).filter(lambda f: sum(f) <= 62)
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
@@ -98,3 +99,38 @@ def test_a_form_is_for_products_when_twice_the_fraction_still_fits():
     for form in (FixedPoint(16, 31), FixedPoint(20, 23), FixedPoint(31, 30)):
         with pytest.raises(NotOffered, match=f"2·{form.fraction} \\+ {form.integer} <= 62"):
             form.for_products()
+
+
+def on_both(work, x):
+    """What the host makes of it, and what a card does, or how it is refused."""
+    found = []
+    for a in (x, CARD.put(x)):
+        try:
+            found.append(work(a))
+        except RangeError as error:
+            found.append(str(error))
+    return found
+
+
+@given(form=FORMS.map(lambda f: FixedPoint(*f)), values=st.lists(st.floats(), max_size=20))
+def test_a_card_encodes_to_the_same_bits_and_refuses_in_the_same_words(form, values):
+    here, there = on_both(form.encode, np.array(values))
+    if isinstance(here, str):
+        assert here == there
+    else:
+        assert type(there) is OnCard and np.array_equal(here, CARD.get(there))
+        assert there.shape == here.shape and there.dtype == here.dtype
+
+
+@pytest.mark.parametrize("kind", ["f2", "f4", "i4", "i8", "u8", "?"])
+@pytest.mark.parametrize("shape", [(), (0, 3), (4, 3)])
+def test_a_card_encodes_numbers_of_any_type_and_shape(kind, shape):
+    x = np.ones(shape, kind).T
+    here, there = on_both(FixedPoint(16, 10).encode, x)
+    assert np.array_equal(here, CARD.get(there)) and there.shape == x.shape
+
+
+@given(form=FORMS.map(lambda f: FixedPoint(*f)), words=st.lists(st.integers(0, 2**64 - 1)))
+def test_a_card_decodes_to_the_same_numbers(form, words):
+    here, there = on_both(form.decode, np.array(words, np.uint64))
+    assert type(there) is OnCard and here.tobytes() == CARD.get(there).tobytes()
