@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Generic
 
 from kernels.bilinear import Bilinear
 from kernels.gemm import matmul
-from kernels.machines import on_host
+from kernels.machines import HOST, Memory
 from mpc.errors import NotOffered, UsageError
 from mpc.party import Party
 from mpc.ring import BITS, Array, Shape
@@ -140,7 +140,12 @@ class Protocol(ABC, Generic[Share]):
         return z
 
     def open(
-        self, *shares: Share, reason: str, to: int | None = None, what: str = "ring elements"
+        self,
+        *shares: Share,
+        reason: str,
+        to: int | None = None,
+        what: str = "ring elements",
+        memory: Memory = HOST,
     ) -> list[Array | None]:
         """Reveal values, and note what was revealed, to whom and why.
 
@@ -149,6 +154,7 @@ class Protocol(ABC, Generic[Share]):
             reason: why it is right to reveal them; kept in `openings`.
             to: the rank that learns them; None for everyone.
             what: what they are, for the list of openings.
+            memory: where who learns them wants them.
 
         Raises:
             UsageError: no reason, or no such party.
@@ -158,7 +164,7 @@ class Protocol(ABC, Generic[Share]):
         if to is not None and self.party is not None and to not in range(self.party.size):
             raise UsageError(f"there is no party {to}: choose one of 0 to {self.party.size - 1}")
         self.openings += [Opening(what, share.shape, to, reason) for share in shares]
-        return [v if v is None else on_host(v) for v in self.reveal(*shares, to=to)]
+        return [v if v is None else memory.put(v) for v in self.reveal(*shares, to=to)]
 
     def local(self, f: LocalMap, x: Share, *others: Share) -> Share:
         """Apply f, linear in all its arguments together, to every term. No message."""

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from kernels.machines import HOST
+from kernels.machines import HOST, Memory
 from mpc import __version__
 from mpc.correlated.seeded import Source
 from mpc.errors import NotOffered, PeerError, ShapeMismatch, UsageError
@@ -24,6 +24,7 @@ from protocols.base import CHUNK, Opening
 from protocols.bits import BitProtocol
 from protocols.clear import Clear
 from protocols.nn.cell import Cell
+from protocols.nn.handover import encoded, handed, wanted, words
 from protocols.nn.layers import watch
 from protocols.nn.repeats import every
 from protocols.nn.tensor import SecretTensor
@@ -41,7 +42,6 @@ R = TypeVar("R")
 
 LARGEST_INPUT = 2**40  # elements: what a peer may announce
 _HEADER = 16  # words: accepted, kind, number of axes, up to 13 lengths
-FORM_WHOLE = FixedPoint(fraction=0, integer=FORM.integer)
 _KINDS = (torch.float32, torch.float64, torch.int64)
 
 
@@ -109,7 +109,8 @@ class Session:
         """Share what one party holds.
 
         Args:
-            x: the tensor at its owner, None elsewhere. Real numbers below 2^30, or integers.
+            x: the tensor at its owner, None elsewhere. Real numbers below 2^30, or integers. It is
+                encoded where it lies if that is where this party keeps its shares.
             owner: the rank that holds it.
             shape: if every party gives the shape of a tensor of reals, no header is sent.
 
@@ -120,17 +121,17 @@ class Session:
             PeerError: at the others, when the owner refused its own input.
         """
         mine = self._is(owner)
-        encoded, kind, refusal = None, torch.float32, None
+        ring, kind, refusal = None, torch.float32, None
         if mine:
             try:
-                encoded, kind = _encode(x, whole=shape is None)
-                if shape is not None and encoded.shape != tuple(shape):
-                    raise ShapeMismatch(f"the tensor has shape {encoded.shape}, not {tuple(shape)}")
+                ring, kind = encoded(x, self._memory, whole=shape is None)
+                if shape is not None and ring.shape != tuple(shape):
+                    raise ShapeMismatch(f"the tensor has shape {ring.shape}, not {tuple(shape)}")
             except UsageError as error:
                 refusal = error
         announced = shape is None
         if shape is None:
-            kind, shape = self._header(encoded, kind, owner, refused=refusal is not None)
+            kind, shape = self._header(ring, kind, owner, refused=refusal is not None)
         elif refusal is not None and self.party is not None:  # a byte, where words are expected
             self.party.exchange({p: [np.zeros(1, np.uint8)] for p in self.party.others}, {})
         if refusal is not None:
@@ -138,7 +139,7 @@ class Session:
         kind = kind if announced else torch.float32  # what all parties know of it
         fraction = FRACTION if kind.is_floating_point else 0
         with self.protocol.scope("share"):
-            share = self.protocol.input(encoded, tuple(shape), owner)
+            share = self.protocol.input(ring, tuple(shape), owner)
         return self.tensor(SecretArray(self.protocol, share, fraction), kind)
 
     def secure(self, model: M, *, owner: int = 0) -> M:
@@ -164,31 +165,45 @@ class Session:
         self.replace(model, arrays)
         return model
 
-    def open(self, x: SecretTensor, *, reason: str, to: int | None = None) -> torch.Tensor | None:
+    def open(
+        self,
+        x: SecretTensor,
+        *,
+        reason: str,
+        to: int | None = None,
+        device: torch.device | str | None = None,
+    ) -> torch.Tensor | None:
         """Reveal a tensor to all parties, or to one; the others get None.
 
         Args:
             x: the tensor.
             reason: why it may be known; it is kept in `openings` and in the manifest of a job.
             to: the rank that learns it.
+            device: where this party wants it: on the host if not said. "cuda", or the party's own
+                `device`: it is decoded on that card and does not pass through the host.
 
         Cost: 1 round, 8 bytes an element.
+
+        Raises:
+            UsageError: no reason, no such party, or a device where this party has no shares.
         """
         if not isinstance(x, SecretTensor):
             raise UsageError("only a secret tensor can be opened, and this one is not")
-        value = x.secret
+        value, (memory, place) = x.secret, wanted(device, self._memory)
         if isinstance(value, np.ndarray):
-            return torch.as_tensor(value, dtype=x.dtype)
+            return torch.as_tensor(value, dtype=x.dtype, device=place)
         if not isinstance(value, (SecretArray, SecretBits)):
             raise NotOffered("the places of a max-pool cannot be opened: they are kept as matches")
         array = value if isinstance(value, SecretArray) else value.ring()
         array = array.finer(max(array.fraction, 0))
         with self.protocol.scope("open"):
-            (ring,) = self.protocol.open(array.share, reason=reason, to=to, what="tensor")
+            (ring,) = self.protocol.open(
+                array.share, reason=reason, to=to, what="tensor", memory=memory
+            )
         if ring is None:
             return None
         form = FixedPoint(array.fraction, min(FORM.integer, 62 - array.fraction))
-        return torch.from_numpy(form.decode(ring)).to(x.dtype)
+        return handed(ring, form, x.dtype)
 
     @property
     def rank(self) -> int:
@@ -204,10 +219,16 @@ class Session:
         """A secret array as a tensor."""
         return SecretTensor(Cell(value), self.protocol, kind)
 
-    def array(self, terms: Sequence[Array], fraction: int = FRACTION) -> SecretArray[Any]:
-        """A secret array from this party's terms of it, as `share.terms` gives them."""
-        memory = HOST if self.party is None else self.party.memory
-        mine = self.protocol.share_type(*map(memory.put, terms))
+    def array(
+        self, terms: Sequence[Array | torch.Tensor], fraction: int = FRACTION
+    ) -> SecretArray[Any]:
+        """A secret array from this party's terms of it, as `share.terms` gives them.
+
+        What lies where this party keeps its shares is not copied, so leave it as it is from then
+        on. A tensor of int64 holds the ring elements' bits. The way back, without a copy, is
+        `torch.from_dlpack(term).view(torch.int64)`.
+        """
+        mine = self.protocol.share_type(*(words(term, self._memory) for term in terms))
         return SecretArray(self.protocol, mine, fraction)
 
     def replace(self, model: nn.Module, arrays: Mapping[str, SecretArray[Any]]) -> None:
@@ -248,17 +269,21 @@ class Session:
         finally:
             self.party.meter.place = before
 
+    @property
+    def _memory(self) -> Memory:
+        return HOST if self.party is None else self.party.memory
+
     def _is(self, owner: int) -> bool:
         return self.party is None or self.party.rank == owner
 
     def _header(
-        self, encoded: Array | None, kind: torch.dtype, owner: int, *, refused: bool
+        self, ring: Array | None, kind: torch.dtype, owner: int, *, refused: bool
     ) -> tuple[torch.dtype, Shape]:
         """Tell the public shape and type, or that the owner refuses its input. 1 round."""
         header = np.zeros(_HEADER, np.int64)
-        if encoded is not None and not refused:
-            header[:3] = 1, _KINDS.index(kind), encoded.ndim
-            header[3 : 3 + encoded.ndim] = encoded.shape
+        if ring is not None and not refused:
+            header[:3] = 1, _KINDS.index(kind), ring.ndim
+            header[3 : 3 + ring.ndim] = ring.shape
         if self.party is not None and self.party.size > 1:
             if self._is(owner):
                 self.party.exchange({p: [header] for p in self.party.others}, {})
@@ -279,17 +304,6 @@ class Session:
         ):
             raise PeerError("a peer announced an input that cannot be")
         return _KINDS[int(header[1])], tuple(int(n) for n in header[3 : 3 + axes])
-
-
-def _encode(x: torch.Tensor | Array | None, *, whole: bool) -> tuple[Array, torch.dtype]:
-    if x is None:
-        raise UsageError("the owner of an input must hold it: x is None here")
-    array = x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else np.asarray(x)
-    if array.dtype.kind not in "iubf":
-        raise UsageError(f"an input of type {array.dtype}: share real numbers or integers")
-    if whole and array.dtype.kind in "iub":
-        return FORM_WHOLE.encode(array), torch.int64
-    return FORM.encode(array), torch.float64 if array.dtype == np.float64 else torch.float32
 
 
 def _layers(model: nn.Module) -> str:

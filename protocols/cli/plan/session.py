@@ -65,10 +65,17 @@ class DrySession(Session):
 
         return self._tape.each(computed, things, kind, self)
 
-    def open(self, x: SecretTensor, *, reason: str, to: int | None = None) -> torch.Tensor | None:
+    def open(
+        self,
+        x: SecretTensor,
+        *,
+        reason: str,
+        to: int | None = None,
+        device: torch.device | str | None = None,
+    ) -> torch.Tensor | None:
         """See `Session.open`: ones.
 
         What follows is then done as with any usual counts: a test set has studies of each class.
         """
-        opened = super().open(x, reason=reason, to=to)
+        opened = super().open(x, reason=reason, to=to, device=device)
         return None if opened is None else torch.ones_like(opened)
