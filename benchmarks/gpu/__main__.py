@@ -18,8 +18,11 @@ ROOT = Path(__file__).resolve().parents[2]
 # What takes a card, and what must be there beside torch, CuPy and mpi4py.
 TESTS = {
     "tests/kernels": (),
+    "tests/mpc/test_ring.py": ("cryptography",),
+    "tests/mpc/test_party_memory.py": ("cryptography",),
     "tests/protocols": ("cryptography",),
     "tests/nn/test_card.py": ("cryptography",),
+    "tests/nn/test_handover.py": ("cryptography",),
     "tests/cli/test_devices.py": ("cryptography", "pydicom", "rich", "matplotlib"),
 }
 MINUTES = 8.0

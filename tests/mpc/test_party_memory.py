@@ -37,7 +37,7 @@ def test_messages_come_into_the_memorys_own_room_and_go_on_by_its_own_way():
     assert rooms == [((5,), "uint64"), ((3,), "uint8")] and taken == [(5,)]
 
 
-def test_a_party_says_where_it_keeps_its_shares_and_that_is_not_to_be_set():
+def test_a_party_says_whether_its_shares_are_on_a_card_and_that_is_not_to_be_set():
     def program(party):
         party.memory = (HOST, CARD)[party.rank]
         with pytest.raises(AttributeError):

@@ -202,7 +202,7 @@ def test_terms_go_to_pytorch_and_back_without_a_copy(protocol, memory, watched):
         assert all(torch.equal(y.double(), reals(1, 3, 2)) for y in found)
 
 
-def test_terms_that_lie_elsewhere_are_put_where_the_partys_shares_are():
+def test_terms_that_lie_elsewhere_are_put_on_the_partys_card():
     def program(session):
         mine = [torch.full((2,), n << 16) for n in (session.rank, (session.rank + 1) % 3)]
         array = session.array(mine)
@@ -233,7 +233,7 @@ def test_a_tensor_on_a_card_can_be_shared_by_a_party_on_the_host():
 
 
 @pytest.mark.skipif(not ON_A_CARD, reason="needs a card: RADMPC_TEST_CARD=cuda")
-def test_streams_of_pytorch_and_cupy_wait_for_each_other():
+def test_on_a_card_streams_of_pytorch_and_cupy_wait_for_each_other():
     if not torch.cuda.is_available():
         pytest.skip("this PyTorch has no CUDA")
 
