@@ -1,6 +1,8 @@
 """Products of windows on a warpgroup's matrix units, and when they are chosen."""
 
+import shutil
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,9 +11,11 @@ from hypothesis import strategies as st
 
 from kernels import reference
 from kernels.conv import Geometry
-from kernels.cuda import convolutions, products, windows
+from kernels.cuda import convolutions, products, source, windows
 from kernels.cuda.convolutions import FORWARD, INPUT_GRAD, WEIGHT_GRAD
+from kernels.cuda.digits import BY_CHUNK
 from kernels.cuda.operand import Side, Target, matrix
+from tests.kernels import emulator
 from tests.kernels.drawing import RING, SEEDS, Words, crossed
 from tests.kernels.emulator import GPU
 
@@ -112,6 +116,41 @@ def test_a_card_that_multiplies_otherwise_is_not_trusted():
     with pytest.warns(UserWarning, match="differ on this card"):
         assert not suited(card, (32, 64, 28, 28), (64, 64, 3, 3))
     assert windows.sound(HOPPER) and not windows.sound(card)
+
+
+MUTANTS = {
+    "copies that are not shown": ("show_copies();", ""),
+    "registers written without a fence": ("begin_group_products();", ""),
+    "products that are not waited for": ("wait_for_products<1>", "wait_for_products<2>"),
+    "copies that are not waited for": ("wait_for_groups<AHEAD - 1>", "wait_for_groups<AHEAD>"),
+    "no barrier": ("        barrier();", ""),
+    "sums that are read too early": ("    wait_for_products<0>();", ""),
+    "digits overwritten while they are read": ("multiply(x[1])", "multiply(x[0])"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(emulator.ON_A_CARD, reason="of the emulator: on a card they may go well")
+@pytest.mark.parametrize("name", MUTANTS)
+def test_what_a_card_might_not_forgive_fails_on_the_emulator(name, tmp_path, monkeypatch):
+    whole, (word, instead) = source.ROOT, MUTANTS[name]
+    shutil.copytree(whole, tmp_path / "src")
+    file = tmp_path / "src" / "cuda" / "windows.cu"
+    assert file.read_text().count(word) == 1
+    file.write_text(file.read_text().replace(word, instead))
+    monkeypatch.setattr(emulator, "ROOT", tmp_path / "src")
+    kind = f"MUTANT_{[*MUTANTS].index(name)}"
+    mutant = replace(HOPPER, launch=partial(emulator.emulate, kind=(kind,)))
+    words = Words(11)
+    x, y, out = words(64, 700), words(64, 700), words(64, 64)
+    target, expected = Target(64, 0, 64, 1), out + x @ y.T
+    planes = [windows.planes_of(HOPPER, s, order=BY_CHUNK) for s in sides(x, y)]
+    monkeypatch.setattr(windows, "planes_of", lambda *_, order: planes.pop(0))
+    try:
+        windows.product(mutant, out, target, *sides(x, y))
+    except AssertionError:
+        return
+    assert not np.array_equal(out, expected)
 
 
 def test_sides_that_do_not_fit_are_refused():
