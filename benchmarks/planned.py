@@ -14,11 +14,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from mpc.launch import mpirun
-from protocols.cli.job import Job, read_job
+from protocols.cli.job import Job
+from protocols.cli.jobfile import read_job
 from protocols.cli.plan.cohort import count_studies
 from protocols.cli.plan.estimate import estimate
 from protocols.cli.plan.rates import this_machine
-from protocols.cli.start import run_quietly
+from protocols.cli.quiet import run_quietly
 from protocols.radiology import write_cohort
 
 SITES = ("north", "south", "west", "east")

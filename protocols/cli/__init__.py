@@ -15,7 +15,7 @@ from protocols.cli.deal import deal_items
 from protocols.cli.demo import demo
 from protocols.cli.doctor import doctor
 from protocols.cli.infer import infer
-from protocols.cli.job import check_names
+from protocols.cli.jobfile import check_names
 from protocols.cli.plan.cohort import parse_told
 from protocols.cli.plan.command import plan
 from protocols.cli.release import check_site, release

@@ -16,7 +16,8 @@ from mpc.errors import UsageError
 from mpc.files import write_whole
 from mpc.sources.sealed import KEY_BYTES, deal, refuse_to_replace
 from protocols.cli.console import Console
-from protocols.cli.job import Job, read_job
+from protocols.cli.job import Job
+from protocols.cli.jobfile import read_job
 from protocols.cli.plan import planned_items
 from protocols.cli.plan.cohort import count_studies
 

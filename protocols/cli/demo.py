@@ -12,10 +12,11 @@ import torch
 
 from mpc.errors import UsageError
 from mpc.launch import mpirun
-from protocols.cli.job import Job, read_job
+from protocols.cli.job import Job
+from protocols.cli.jobfile import read_job
 from protocols.cli.model import make_model
+from protocols.cli.quiet import run_quietly
 from protocols.cli.reading import read_cohort
-from protocols.cli.start import run_quietly
 from protocols.radiology.metrics import accuracy, auc
 from protocols.radiology.phantom import write_cohort
 from protocols.training.loop import fit, logits_of

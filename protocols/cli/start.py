@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +22,10 @@ from mpc.launch import abort_all, mpirun, run_under_mpi, run_with_dealer, under_
 from mpc.party import Party
 from mpc.sources import NoSource, StoredSource
 from mpc.sources.sealed import read_key
-from protocols.cli.console import Console, complain, terminal_environment
-from protocols.cli.job import Job, SiteSettings, code_digest, model_digest, read_job
+from protocols.cli.console import Console, complain
+from protocols.cli.job import Job, SiteSettings, code_digest, model_digest
+from protocols.cli.jobfile import read_job
+from protocols.cli.quiet import run_quietly
 from protocols.nn import Session
 
 BUG, USAGE, PEER = 1, 2, 3  # exit codes; see docs/jobs.md
@@ -153,62 +154,6 @@ def start(
     return run_quietly(line, environment)
 
 
-def run_quietly(line: Sequence[str], environment: dict[str, str]) -> int:
-    """Run mpirun; what the ranks say is passed on, and mpirun's own words about their end are not.
-
-    Returns its exit code.
-    """
-    with subprocess.Popen(
-        line,
-        env=environment | terminal_environment(),
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-    ) as started:
-        try:
-            for text in without_notices(started.stderr or ()):
-                sys.stderr.write(text)
-                sys.stderr.flush()
-            return started.wait()
-        except KeyboardInterrupt:
-            started.terminate()
-            raise
-
-
-RULE = "-" * 74
-NOTICES = ("MPI_ABORT was invoked", "prterun has exited", "prterun detected that one or more")
-
-
-def without_notices(lines: Iterable[str]) -> Iterator[str]:
-    """The lines without mpirun's framed notices that a rank stopped, since the rank said why."""
-    held: list[str] = []
-    notice = False
-    for line in lines:
-        if "\0" in line:  # mpirun ends what it frames with one
-            line = line.replace("\0", "")
-            if not line.strip():
-                continue
-        if notice and not line.strip():
-            notice = False
-            continue
-        notice = False
-        if line.rstrip() == RULE:
-            held.append(line)
-            if len(held) == 1:
-                continue
-            notice = any(text in inner for inner in held for text in NOTICES)
-            if not notice:
-                yield from held
-            held = []
-        elif line.startswith("radmpc: "):
-            yield line  # ranks may write while mpirun does
-        elif held:
-            held.append(line)
-        else:
-            yield line
-    yield from held
-
-
 def _as_rank(job: Job, program: Callable[[Run], None], command: str) -> int:
     names = [site.name for site in job.sites]
     who: dict[str, Any] = {"parties": len(names), "names": names}
@@ -250,7 +195,8 @@ def _as_rank(job: Job, program: Callable[[Run], None], command: str) -> int:
         abort_all(USAGE if mine else PEER, after_s=1.0 if mine else 2.5)
     except BaseException as error:
         if (short := card.shortage(error)) is not None:
-            complain(f"{short}: try batch = {max(1, job.training.batch // 2)} in [training]")
+            less = f"batch = {max(1, job.training.batch // 2)} in [training]"
+            complain(f"{short}: try {less}, or a smaller chunk (1048576)")
             abort_all(USAGE, after_s=1.0)
         if not isinstance(error, KeyboardInterrupt | SystemExit):
             # Code and line, and the kind of error; its text might quote a value.

@@ -16,7 +16,7 @@ from kernels.machines import Memory
 from mpc.launch import mpirun, run_parties
 from mpc.sources import InsecureSource
 from protocols.cli.console import Console
-from protocols.cli.job import read_job
+from protocols.cli.jobfile import read_job
 from protocols.cli.start import Run, session_of
 
 ROOT = Path(__file__).resolve().parents[2]

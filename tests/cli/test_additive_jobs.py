@@ -20,7 +20,8 @@ from mpc.party import Party
 from protocols.cli import main
 from protocols.cli.demo import in_the_clear
 from protocols.cli.infer import infer
-from protocols.cli.job import Job, read_job
+from protocols.cli.job import Job
+from protocols.cli.jobfile import read_job
 from protocols.cli.model import make_model
 from protocols.cli.reading import read_cohort
 from protocols.cli.release import release

@@ -311,7 +311,7 @@ def test_a_model_is_not_used_on_images_or_classes_it_was_not_trained_for(trained
 
 
 def test_settings_that_change_no_image_may_change_between_training_and_use(tmp_path):
-    from protocols.cli.job import read_job
+    from protocols.cli.jobfile import read_job
 
     was = recipe(read_job(write_job(tmp_path / "a.toml")))
     now = read_job(

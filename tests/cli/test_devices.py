@@ -10,7 +10,7 @@ from mpc.launch import run_parties
 from mpc.sources import InsecureSource
 from protocols.base import CHUNK, CHUNK_ON_CARDS
 from protocols.cli.infer import infer
-from protocols.cli.job import read_job
+from protocols.cli.jobfile import read_job
 from protocols.cli.start import Run, session_of
 from protocols.cli.train import train
 from protocols.nn import Session

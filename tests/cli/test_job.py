@@ -15,8 +15,8 @@ from protocols.cli.job import (
     SiteSettings,
     code_digest,
     model_digest,
-    read_job,
 )
+from protocols.cli.jobfile import read_job
 from protocols.radiology.settings import Intake
 from protocols.training.loop import Training
 from tests.cli.jobs import ROOT, SITES, write_job

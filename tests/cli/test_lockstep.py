@@ -9,7 +9,7 @@ import time
 import pytest
 
 from mpc.errors import UsageError
-from protocols.cli.job import read_job
+from protocols.cli.jobfile import read_job
 from protocols.cli.plan.cohort import Cohort
 from protocols.cli.plan.dry import dry_runs
 from protocols.cli.plan.lockstep import START, Lockstep

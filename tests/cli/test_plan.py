@@ -22,7 +22,8 @@ from protocols.base import CHUNK
 from protocols.cli import main
 from protocols.cli.console import Console
 from protocols.cli.infer import infer
-from protocols.cli.job import Job, read_job
+from protocols.cli.job import Job
+from protocols.cli.jobfile import read_job
 from protocols.cli.plan import planned_items
 from protocols.cli.plan.choice import recommended
 from protocols.cli.plan.cohort import Cohort, count_studies, parse_told

@@ -18,7 +18,7 @@ from mpc.errors import UsageError
 from protocols.cli import main
 from protocols.cli.console import COLUMNS, Console
 from protocols.cli.infer import infer
-from protocols.cli.start import RULE, run_quietly, without_notices
+from protocols.cli.quiet import RULE, run_quietly, without_notices
 from tests.cli.conftest import everything_written
 from tests.cli.jobs import RADMPC, SITES, environment, files, here, radmpc, ranks, start_ranks
 from tests.cli.jobs import write_job as job_file

@@ -11,7 +11,7 @@ import torch
 
 from mpc.launch import run_parties
 from protocols.base import CHUNK
-from protocols.cli.job import read_job
+from protocols.cli.jobfile import read_job
 from protocols.cli.manifest import versions
 from protocols.cli.model import make_model, recipe
 from protocols.nn import Session

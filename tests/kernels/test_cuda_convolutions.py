@@ -94,6 +94,8 @@ LARGE = {
 
 @pytest.mark.parametrize("case", LARGE.values(), ids=LARGE)
 def test_all_kinds_are_exact_where_sums_are_long_and_tiles_meet(way, case):
+    if way is by_windows and case[0].groups > 1:
+        pytest.skip("a batch is not made so")
     draw = Words(3)
     check(way, draw, case, operands(draw, case), operands(draw, case))
 

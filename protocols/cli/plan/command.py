@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mpc.errors import UsageError
 from mpc.files import write_whole
-from protocols.cli.job import read_job
+from protocols.cli.jobfile import read_job
 from protocols.cli.manifest import plain, versions
 from protocols.cli.plan.choice import recommended
 from protocols.cli.plan.cohort import count_studies
