@@ -28,9 +28,9 @@ class Result:
     """One row: seconds are a median over repeats, bytes what each party sends on average.
 
     Of the seconds, `waiting` is what a rank is in exchanges on average, the rest computing; with
-    shares on a card its copies to and from the host count as computing. The device is "cpu", or the
-    card's name; the peak is the host's memory. What is offline is a dealer's work for one repeat,
-    on one core, and what it sends.
+    shares on a card its copies to and from the host, and what they wait for, count as waiting. The
+    device is "cpu", or the card's name; the peak is the host's memory. What is offline is a
+    dealer's work for one repeat, on one core, and what it sends.
     """
 
     case: str

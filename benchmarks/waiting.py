@@ -13,8 +13,8 @@ from mpc.transport.base import Incoming, Outgoing, Transport
 class Watched:
     """Any transport, and the seconds that were spent in its exchanges.
 
-    Copies between a card and the host are not in them: a party makes those before and after, and
-    they wait for the card's own work.
+    Where shares are on a card, copies between it and the host are in them, and what is left of the
+    card's own work, which those wait for.
     """
 
     def __init__(self, inner: Transport) -> None:

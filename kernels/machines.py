@@ -99,6 +99,27 @@ class Machine(Protocol):
         """See `kernels.prg`."""
 
 
+class Crossing(Protocol):
+    """The copies of one round of messages between a card and the host, beside the card's own work.
+
+    Pieces are flat arrays of bytes, none of them empty. Arrays on the card are those that the
+    thread's work there has made or asked for by the time that the crossing began. Who gives up
+    half-way keeps the crossing for good: a copy may still read or write what it holds.
+    """
+
+    def fetch(self, piece: Array) -> tuple[Array, Callable[[], bool]]:
+        """Start a copy to the host: where it comes to, and what tells whether it is whole yet."""
+
+    def room(self, nbytes: int) -> Array:
+        """Bytes of the host for a message to come into."""
+
+    def land(self, piece: Array, came: Array) -> None:
+        """Start a copy to the card, of a `room` that nobody writes to any more."""
+
+    def join(self) -> None:
+        """Let what the card is told from now on wait for what landed. The host does not wait."""
+
+
 @dataclass(frozen=True)
 class Memory:
     """A kind of array.
@@ -107,17 +128,16 @@ class Memory:
         xp: the library that makes them, with NumPy's functions.
         machine: what works on them.
         get: a copy on the host; on the host, the array itself.
-        room: makes an array of the host by shape and dtype, for messages to come into.
-        take: makes an array here of such a one, which nobody else holds or writes to; None where
-            `put` does it.
+        crossing: begins the copies of a round, near an array of a card; None on the host.
+        settle: waits for what was begun where an array is, so that others may read and write there.
         device: what PyTorch calls the place where this thread's arrays are made: "cpu", "cuda:0".
     """
 
     xp: Any
     machine: Machine
     get: Callable[[Array], Array]
-    room: Callable[[Shape, Any], Array] = np.empty
-    take: Callable[[Array], Array] | None = None
+    crossing: Callable[[Array], Crossing] | None = None
+    settle: Callable[[Array], None] = lambda a: None
     device: Callable[[], str] = lambda: "cpu"
 
     def put(self, a: Array) -> Array:
@@ -136,10 +156,6 @@ class Memory:
         once = a[tuple(slice(1) if r else slice(None) for r in repeats)]
         return cast(Array, self.xp.broadcast_to(self.xp.asarray(once), a.shape))
 
-    def received(self, a: Array) -> Array:
-        """As `put`, of what came in a message: the caller gives the array away."""
-        return self.put(a) if self.take is None else self.take(a)
-
 
 HOST = Memory(np, cast(Machine, _native), get=lambda a: a)
 _KNOWN: dict[type, Memory] = {np.ndarray: HOST}
@@ -151,7 +167,7 @@ def memory_of(a: Array) -> Memory:
 
 
 def on_host(a: Array) -> Array:
-    """The array on the host, as whoever sends it has to have it."""
+    """The array on the host."""
     known = _KNOWN.get(type(a))
     return a if known is None else known.get(a)
 

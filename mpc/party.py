@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.machines import HOST, Memory, as_array, memory_of, on_host
+from kernels.machines import HOST, Memory, as_array, memory_of, xp_of
 from mpc.errors import OutOfStep, PeerError, UsageError
 from mpc.meter import Meter
 from mpc.prg import Stream, derive, fresh_seed
@@ -112,8 +112,7 @@ class Party:
             raise UsageError(f"party {self.rank} of {self.size} has no wire to {sorted(strangers)}")
         outgoing = {p: [_sendable(a) for a in arrays] for p, arrays in send.items()}
         self._step += 1
-        room = self.memory.room
-        incoming = {p: [room(b.shape, b.dtype) for b in bs] for p, bs in expect.items()}
+        incoming = {p: [self._place(b) for b in bs] for p, bs in expect.items()}
         try:
             self.transport.exchange(self._step, outgoing, incoming, self.deadline_s)
         except PeerError as error:
@@ -124,15 +123,16 @@ class Party:
             {p: sum(a.nbytes for a in arrays) for p, arrays in outgoing.items()},
             {p: sum(a.nbytes for a in arrays) for p, arrays in incoming.items()},
         )
-        return {
-            p: [self._placed(a, b) for a, b in zip(incoming[p], bs, strict=True)]
-            for p, bs in expect.items()
-        }
+        return incoming
 
-    def _placed(self, heard: Array, told: Buffer | Array) -> Array:
+    def _place(self, told: Buffer | Array) -> Array:
+        """Where what is expected comes to."""
         if isinstance(told, Buffer):
-            return self.memory.received(heard) if told.dtype in _SHARES else heard
-        return memory_of(as_array(told)).received(heard)
+            memory = self.memory if told.dtype in _SHARES else HOST
+        else:
+            memory = memory_of(as_array(told))
+        made: Array = memory.xp.empty(told.shape, told.dtype)
+        return made
 
     def rotate(self, *arrays: Array) -> list[Array]:
         """Send arrays to the party before, receive the same from the party after. 1 round."""
@@ -211,4 +211,7 @@ class Party:
 def _sendable(array: Array) -> Array:
     if array.dtype.hasobject:
         raise UsageError("an array of Python objects cannot be sent")
-    return np.ascontiguousarray(on_host(array))
+    array = as_array(array)
+    if not array.flags.c_contiguous:
+        array = xp_of(array).ascontiguousarray(array)
+    return array

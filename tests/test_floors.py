@@ -50,6 +50,7 @@ MPI_STARTS = "importing mpi4py.MPI starts MPI in this process"
 CUPY_STARTS = "importing CuPy looks for a driver; a machine without one never asks for it"
 LATE_IMPORTS: dict[tuple[str, str], str] = {
     ("mpc.transport.mpi", "mpi4py"): MPI_STARTS,
+    ("mpc.transport.aware", "mpi4py"): MPI_STARTS,
     ("mpc.launch", "mpi4py"): MPI_STARTS,
     ("protocols.interop.crypten.communicator", "mpi4py"): MPI_STARTS,
     ("kernels", "cupy"): CUPY_STARTS,

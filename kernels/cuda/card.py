@@ -185,7 +185,7 @@ def _memory() -> Memory:
     def device() -> str:
         return f"cuda:{cupy.cuda.Device().id}"
 
-    return Memory(cupy, Cards(), staging.get, staging.room, staging.take, device)
+    return Memory(cupy, Cards(), staging.get, staging.crossing, staging.settle, device)
 
 
 def use(number: int) -> Memory:

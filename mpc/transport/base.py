@@ -18,12 +18,15 @@ class Transport(Protocol):
     size: int
 
     def exchange(self, step: int, send: Outgoing, receive: Incoming, deadline_s: float) -> None:
-        """Send arrays to peers and fill the receive buffers, as one round.
+        """Send arrays to peers and fill others with what they send, as one round.
+
+        Arrays may lie on a card. What is sent from there was made by the thread's current stream,
+        and what comes there is there for that stream.
 
         Args:
             step: number of the round, the same at every party.
             send: arrays for each peer, C-contiguous; they may be changed once the call returns.
-            receive: buffers for each peer, filled in place; each has the size of what the peer
+            receive: arrays for each peer, filled in place; each has the size of what the peer
                 sends.
             deadline_s: longest wait.
 

@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 
+from kernels.machines import beside, on_host
 from mpc.errors import OutOfStep, PeerLost
 from mpc.ring import Array
 from mpc.transport.base import Incoming, Outgoing
@@ -40,7 +41,8 @@ class LocalTransport:
     def exchange(self, step: int, send: Outgoing, receive: Incoming, deadline_s: float) -> None:
         """See `Transport.exchange`. Arrays are copied, as a wire would."""
         for peer, arrays in send.items():
-            self._hub.wires[self.rank, peer].put((step, [np.array(a, copy=True) for a in arrays]))
+            copies = [np.array(on_host(a), copy=True) for a in arrays]
+            self._hub.wires[self.rank, peer].put((step, copies))
         until = time.monotonic() + deadline_s
         for peer, buffers in receive.items():
             if not buffers:
@@ -52,7 +54,8 @@ class LocalTransport:
             if sizes != expected:
                 raise OutOfStep(f"step {step}: party {peer} sent {sizes} bytes, not {expected}")
             for buffer, array in zip(buffers, arrays, strict=True):
-                buffer.reshape(-1).view(np.uint8)[:] = array.reshape(-1).view(np.uint8)
+                flat = buffer.reshape(-1).view(np.uint8)
+                flat[:] = beside(array.reshape(-1).view(np.uint8), flat)
 
     def _take(self, peer: int, step: int, until: float, deadline_s: float) -> _Message:
         wire = self._hub.wires[peer, self.rank]

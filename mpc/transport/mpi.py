@@ -5,6 +5,11 @@ buffers whose sizes both sides know, and the tag carries the step. A message is 
 is received (a matched probe): one from another step, or of another size, is refused by name and
 written nowhere. Receiving it first would not do. Where a large message meets a receive that is too
 small, Open MPI 5.0 does not report the truncation that MPI asks for: it corrupts its heap.
+
+Large arrays travel in pieces of one size. One that lies on a card goes by way of the host: copies
+from the card are all started when the round begins, and each piece is handed to MPI once it is
+whole; what comes is on its way to the card while the next piece is received. Where MPI reads and
+writes a card's memory itself, it is given the pieces as they lie, when the card is done with them.
 """
 
 from __future__ import annotations
@@ -12,15 +17,13 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any, NoReturn
-
-import numpy as np
 
 from mpc.errors import OutOfStep, PeerLost
 from mpc.ring import Array
 from mpc.transport.base import Incoming, Outgoing, readable
+from mpc.transport.underway import Landing, Leaving, Round, crossings, pieces, whole
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -29,8 +32,6 @@ if TYPE_CHECKING:
 _TAGS = 32749
 # Tag of the last thing that a party says when it stops early: why, as a line of text.
 _FAREWELL, _LINE_BYTES = 32767, 512
-# MPI counts in 31 bits, so larger arrays travel in pieces of this many bytes.
-_PIECE_BYTES = 1 << 30
 # A wait begins by spinning, since most rounds take microseconds, but lets other ranks of the same
 # core go first: at one look in four, since a look that finds nothing costs less than a turn of
 # another rank, and since Open MPI, if told of more ranks than cores, yields at every one itself.
@@ -65,41 +66,64 @@ class MpiTransport:
 
     def exchange(self, step: int, send: Outgoing, receive: Incoming, deadline_s: float) -> None:
         """See `Transport.exchange`."""
-        requests: list[MPI.Request] = []
-        partners: list[int] = []  # the peer of each request
-        wanted = {peer: deque(_pieces(buffers)) for peer, buffers in receive.items() if buffers}
+        now = Round(step, step % _TAGS)
         try:
-            for peer, arrays in send.items():
-                for piece in _pieces(arrays):
-                    requests.append(self._comm.Isend([piece, self._mpi.BYTE], peer, step % _TAGS))
-                    partners.append(peer)
-            self._complete(step, requests, partners, wanted, deadline_s)
+            now.crossings = crossings(send, receive)
+            now.wanted = {p: deque(pieces(buffers)) for p, buffers in receive.items() if buffers}
+            self._begin(now, send)
+            self._complete(now, deadline_s)
         except self._mpi.Exception as error:
-            _ABANDONED.append((requests, wanted))
-            who = _names({*wanted, *partners})
+            _ABANDONED.append(now)
+            who = _names({*now.wanted, *now.leaving, *now.partners})
             raise PeerLost(
                 f"step {step}: waiting for {who}, MPI says {error.Get_error_string()}"
             ) from None
         except BaseException:
-            _ABANDONED.append((requests, wanted))
+            _ABANDONED.append(now)
             raise
 
-    def _complete(
-        self,
-        step: int,
-        requests: list[MPI.Request],
-        partners: list[int],
-        wanted: dict[int, deque[Array]],
-        deadline_s: float,
-    ) -> None:
-        """Receive all that is wanted and see every request through."""
-        test_all, since = self._mpi.Request.Testall, time.monotonic()
+    def _begin(self, now: Round, send: Outgoing) -> None:
+        """Hand over what can be sent, and start the copies of what lies on a card."""
+        fetched: dict[int, list[Leaving]] = {}  # an array may go to several peers: it is one copy
+        for peer, arrays in send.items():
+            if not now.crossings:
+                for piece in pieces(arrays):
+                    self._send(now, peer, piece)
+                continue
+            queue = now.leaving[peer] = deque()
+            for array in arrays:
+                crossing = now.crossings.get(type(array)) if array.nbytes else None
+                if crossing is None:
+                    queue += [(piece, whole) for piece in pieces([array])]
+                else:
+                    if id(array) not in fetched:
+                        fetched[id(array)] = [crossing.fetch(p) for p in pieces([array])]
+                    queue += fetched[id(array)]
+
+    def _send(self, now: Round, peer: int, piece: Array) -> None:
+        now.requests.append(self._comm.Isend([piece, self._mpi.BYTE], peer, now.tag))
+        now.partners.append(peer)
+
+    def _complete(self, now: Round, deadline_s: float) -> None:
+        """Send what is left, receive all that is wanted and see every request through."""
+        test_all = self._mpi.Request.Testall
+        since = handed_over = time.monotonic()
         for look in count(1):
-            for peer in list(wanted):
-                self._receive(step, peer, wanted[peer], requests, partners)
-                if not wanted[peer]:
-                    del wanted[peer]
-            if not wanted and test_all(requests):
+            if now.leaving:
+                self._send_whole(now)
+                handed_over = time.monotonic()
+            for peer in list(now.wanted):
+                self._receive(now, peer)
+                if not now.wanted[peer]:
+                    del now.wanted[peer]
+            for landing in now.landing.values():
+                while landing and landing[0].request.Test():
+                    landing.popleft().start()
+            if not (now.wanted or now.leaving or any(now.landing.values())) and test_all(
+                now.requests
+            ):
+                for crossing in now.crossings.values():
+                    crossing.join()
                 return
             if look % LOOKS_PER_YIELD:
                 continue
@@ -107,23 +131,26 @@ class MpiTransport:
             if waited < SPIN_S:
                 os.sched_yield()
                 continue
-            unfinished = (p for p, r in zip(partners, requests, strict=True) if not r.Test())
-            late = {*wanted, *unfinished}
-            # Only who is waited for is heard: a peer whose part of this round is here may have
-            # ended for a reason that this party is about to learn first-hand.
-            gone = {peer for peer in sorted(late) if self._farewell(peer) is not None}
-            for peer in gone & wanted.keys():
+            late = {*now.wanted, *now.unfinished()}
+            # Only who is waited for is heard, or waits: a peer whose part of this round is here may
+            # have ended for a reason that this party is about to learn first-hand.
+            gone = {p for p in sorted({*late, *now.leaving}) if self._farewell(p) is not None}
+            for peer in gone & now.wanted.keys():
                 # What it sent before it ended came before its farewell did, if only just.
-                self._receive(step, peer, wanted[peer], requests, partners)
-            if ended := sorted(p for p in gone if wanted.get(p) or p not in wanted):
+                self._receive(now, peer)
+            if ended := sorted(p for p in gone if now.wanted.get(p) or p not in now.wanted):
                 # One that gave up on this party cannot know for whom this one waits in turn.
                 also = late - {ended[0]}
                 waiting = f"waiting for {_names(also)}, " if also else ""
                 raise PeerLost(
-                    f"step {step}: {waiting}party {ended[0]} ended: {self._said[ended[0]]}"
+                    f"step {now.step}: {waiting}party {ended[0]} ended: {self._said[ended[0]]}"
                 )
-            if late and waited > deadline_s:
-                self._give_up(step, late, deadline_s)
+            if now.leaving:
+                os.sched_yield()  # a card tells nobody that it is done, so it is asked again soon
+                continue
+            # Peers have had time since this party's own card was done, and not only meanwhile.
+            if late and time.monotonic() - handed_over > deadline_s:
+                self._give_up(now.step, late, deadline_s)
             nap(waited)
 
     def _give_up(self, step: int, late: set[int], deadline_s: float) -> NoReturn:
@@ -138,16 +165,17 @@ class MpiTransport:
             time.sleep(_LONGEST_NAP_S)
         raise PeerLost(reason)
 
-    def _receive(
-        self,
-        step: int,
-        peer: int,
-        buffers: deque[Array],
-        requests: list[MPI.Request],
-        partners: list[int],
-    ) -> None:
+    def _send_whole(self, now: Round) -> None:
+        """Hand over what has come from a card by now, to each peer in order."""
+        for peer, queue in list(now.leaving.items()):
+            while queue and queue[0][1]():
+                self._send(now, peer, queue.popleft()[0])
+            if not queue:
+                del now.leaving[peer]
+
+    def _receive(self, now: Round, peer: int) -> None:
         """Start to receive what has come from a peer, in the order in which it was sent."""
-        tag, status = step % _TAGS, self._status
+        buffers, status = now.wanted[peer], self._status
         while buffers:
             message = self._comm.Improbe(peer, self._mpi.ANY_TAG, status)
             if message is None:
@@ -155,15 +183,24 @@ class MpiTransport:
             got, nbytes = status.Get_tag(), status.Get_count(self._mpi.BYTE)
             if got == _FAREWELL:
                 why = self._read(message, nbytes)
-                raise PeerLost(f"step {step}: party {peer} ended: {why}")
-            if got != tag:
-                raise OutOfStep(f"step {step}: party {peer} is at another step ({got}, not {tag})")
+                raise PeerLost(f"step {now.step}: party {peer} ended: {why}")
+            if got != now.tag:
+                raise OutOfStep(
+                    f"step {now.step}: party {peer} is at another step ({got}, not {now.tag})"
+                )
             if nbytes != buffers[0].nbytes:
                 raise OutOfStep(
-                    f"step {step}: party {peer} sent {nbytes} bytes, not {buffers[0].nbytes}"
+                    f"step {now.step}: party {peer} sent {nbytes} bytes, not {buffers[0].nbytes}"
                 )
-            requests.append(message.Irecv([buffers[0], self._mpi.BYTE]))
-            partners.append(peer)
+            piece = buffers[0]
+            crossing = now.crossings.get(type(piece))
+            room = piece if crossing is None else crossing.room(nbytes)
+            request = message.Irecv([room, self._mpi.BYTE])
+            now.requests.append(request)
+            now.partners.append(peer)
+            if crossing is not None:
+                landing = now.landing.setdefault(peer, deque())
+                landing.append(Landing(request, crossing, piece, room))
             buffers.popleft()
 
     def _farewell(self, peer: int) -> str | None:
@@ -205,17 +242,6 @@ class MpiTransport:
                 time.sleep(_SHORTEST_NAP_S)
         except self._mpi.Exception:
             pass  # a peer that is gone need not be told
-
-
-def _pieces(arrays: Sequence[Array]) -> Iterator[Array]:
-    """The arrays as they are, or the bytes of a large one in pieces that MPI can count."""
-    for array in arrays:
-        if array.nbytes <= _PIECE_BYTES:
-            yield array
-        else:
-            flat = array.reshape(-1).view(np.uint8)
-            for start in range(0, flat.size, _PIECE_BYTES):
-                yield flat[start : start + _PIECE_BYTES]
 
 
 def _names(ranks: set[int]) -> str:

@@ -1,9 +1,12 @@
 """One party alone does what it does among three: as many messages, and nothing on the host."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from benchmarks.gpu.comparing import Unconnected, sign_bits
+from kernels import machines
 from kernels.machines import HOST
 from mpc import party as parties
 from mpc.launch import run_parties
@@ -27,7 +30,7 @@ def no_copy(_):
 
 def test_one_party_on_a_card_compares_without_a_copy_to_the_host(small, monkeypatch):
     work = sign_bits(CARD, VALUES, words=1000, chunk=256)
-    monkeypatch.setattr(parties, "on_host", no_copy)
+    monkeypatch.setitem(machines._KNOWN, OnCard, replace(CARD, get=no_copy, crossing=no_copy))
     signs = work()
     assert {type(t) for t in signs.planes.terms} == {OnCard}
     assert signs.planes.own.shape == (1, -(-VALUES // 64))

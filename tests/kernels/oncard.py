@@ -5,7 +5,8 @@ function or an operator, be written into them or come out of them, but as an ind
 by operators there are only those that CuPy has; an element is an array without axes, and a view.
 What CuPy makes anew lies in order, whatever the order of what it was made of: its ufuncs and its
 concatenations allocate so (cupy/_core/_kernel.pyx, `_get_out_args_from_optionals`;
-cupy/_core/_routines_manipulation.pyx, `concatenate_method`).
+cupy/_core/_routines_manipulation.pyx, `concatenate_method`). What is computed waits for what the
+thread's stream was told before, so that copies may be late (see `streams`).
 
 With RADMPC_TEST_CARD=cuda they are CuPy's own.
 """
@@ -17,8 +18,9 @@ import numpy as np
 from kernels.cuda import card
 from kernels.cuda.launch import Gpu
 from kernels.cuda.machine import cuda_machine
+from kernels.cuda.staging import Staging
 from kernels.machines import Memory, make_known
-from tests.kernels import emulator
+from tests.kernels import emulator, streams
 
 REDUCTIONS = ("add", "multiply", "maximum", "minimum")  # that CuPy's operators have
 INDEXING = ("take",)  # whose arguments after the first are indices
@@ -34,13 +36,14 @@ def _plain(a: Any) -> Any:
     return a.view(np.ndarray) if isinstance(a, StandIn) else a
 
 
-class StandIn(np.ndarray):
+class StandIn(streams.Copied):
     """An array as a card would have it."""
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         watched = args[:1] if function.__name__ in INDEXING else args
         if _has_host(watched) or _has_host([*kwargs.values()]):
             raise TypeError(f"{function.__name__} of a card's array and one of the host")
+        streams.get_current_stream().synchronize()
         return on_card(function(*_plain(args), **{k: _plain(v) for k, v in kwargs.items()}))
 
     def __array_ufunc__(
@@ -51,6 +54,7 @@ class StandIn(np.ndarray):
         watched = (inputs[0], *inputs[2:]) if method == "at" else inputs
         if _has_host([*watched, *(out or ())]):
             raise TypeError(f"{ufunc.__name__} of a card's array and one of the host")
+        streams.get_current_stream().synchronize()
         if out is not None:
             kwargs["out"] = _plain(out)
         found = getattr(ufunc, method)(*_plain(inputs), **kwargs)
@@ -65,6 +69,7 @@ class StandIn(np.ndarray):
     def __setitem__(self, key: Any, value: Any) -> None:
         if _has_host(value):
             raise ValueError("an array of the host is written into a card's")
+        streams.get_current_stream().synchronize()
         super().__setitem__(key, value)
 
 
@@ -82,6 +87,7 @@ def launch(source, kernel, grid, block, arguments, shared=0):
     """The emulator's, for arrays that are on the card."""
     for a in arguments:
         assert type(a) in (StandIn, int), f"{kernel} was given a {type(a).__name__} of the host"
+    streams.get_current_stream().synchronize()
     emulator.emulate(source, kernel, grid, block, arguments, shared)
 
 
@@ -103,10 +109,13 @@ if emulator.ON_A_CARD:
     OnCard = CARD.xp.ndarray
 else:
     GPU = Gpu(Library(), launch, cores=emulator.GPU.cores, shared_bytes=emulator.GPU.shared_bytes)
+    STAGING = Staging(*streams.modules())
     CARD = Memory(
         GPU.xp,
         cuda_machine(GPU),
-        get=lambda a: np.array(a.view(np.ndarray)),
+        STAGING.get,
+        STAGING.crossing,
+        STAGING.settle,
         device=lambda: "cuda:0",
     )
     OnCard = StandIn

@@ -21,7 +21,7 @@ from mpc.errors import MpcError
 from mpc.launch import abort_all, run_under_mpi, run_with_dealer
 from mpc.party import Buffer, Party
 from mpc.sources import dealer as dealer_module
-from mpc.transport import mpi
+from mpc.transport import mpi, underway
 from protocols.additive import AdditiveProtocol
 from protocols.rep3 import Rep3Protocol
 
@@ -428,11 +428,12 @@ def as_rank(name, parties):
         print(json.dumps({"rank": rank, "sent": sent, "opened": opened}), flush=True)
         return 0
     if name == "pieces":  # as arrays past MPI's count of bytes would travel
-        mpi._PIECE_BYTES, name = 1000, "good"
-    try:
+        underway.PIECE_BYTES, name = 1000, "good"
+
+    def run():
         if name in DEALT:
             print(f"rank {rank}: {with_dealer(name, parties, rank)}", flush=True)
-            return 0
+            return
         for program in GOOD if name == "good" else (BAD[name],):
             run_under_mpi(
                 program,
@@ -441,12 +442,20 @@ def as_rank(name, parties):
                 deadline_s=60.0 if name == "good" else DEADLINE_S,
             )
             print(f"rank {rank}: {program.__name__}", flush=True)
+
+    return ending_in_a_line(run, rank, expected=name != "good")
+
+
+def ending_in_a_line(run, rank, expected):
+    """Run, as a job ends: with an exit code, which is returned, or by ending all ranks."""
+    try:
+        run()
     except MpcError as error:
         print(f"rank {rank}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
         abort_all(3, after_s=1.0)
     except Exception as error:
         print(f"rank {rank}: {type(error).__name__}", file=sys.stderr, flush=True)
-        if name == "good":
+        if not expected:
             raise
         abort_all(1, after_s=1.0)
     return 0

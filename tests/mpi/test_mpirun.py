@@ -22,9 +22,9 @@ else:
     pytestmark = pytest.mark.mpi
 
 
-def ranks(started, name, parties=3, timeout_s=60):
-    """Start ranks of the body; a job that hangs is killed and fails the test."""
-    line, environment = mpirun(started, ["-m", "tests.mpi.body", name, str(parties)])
+def ranks(started, name, parties=3, timeout_s=60, body="tests.mpi.body"):
+    """Start ranks of a body; a job that hangs is killed and fails the test."""
+    line, environment = mpirun(started, ["-m", body, name, str(parties)])
     environment = environment | {"PYTHONPATH": str(ROOT)}
     for _ in range(2):  # again if mpirun's own server did not start
         ran = subprocess.run(

@@ -13,6 +13,7 @@ from math import log, sqrt
 import numpy as np
 
 from kernels.gemm import matmul
+from kernels.machines import on_host
 from kernels.ring import multiply
 
 CHANCE = 1e-6
@@ -31,7 +32,8 @@ class Listener:
         self.wire.exchange(step, send, receive, deadline_s)
         self.steps.append(
             tuple(
-                {p: [a.copy() for a in arrays] for p, arrays in d.items()} for d in (send, receive)
+                {p: [np.array(on_host(a)) for a in arrays] for p, arrays in d.items()}
+                for d in (send, receive)
             )
         )
 
