@@ -35,6 +35,16 @@ TRANSFER_SYNTAXES = (
     JPEG2000,
 )
 Finding = tuple[bool, str, str]  # good, what, what was found or what to do
+# What three ranks do: meet, and say whether MPI takes a card's memory. The doctor's own process
+# asks nothing, since that would start MPI there.
+_MEET = """
+from mpi4py import MPI
+from mpc.transport.aware import takes_cards
+MPI.COMM_WORLD.Barrier()
+print("takes cards" if takes_cards() else "does not")
+"""
+_TAKEN = "MPI takes a card's memory itself (it is CUDA-aware)"
+_STAGED = "messages go through page-locked memory of the host (this MPI is not CUDA-aware)"
 
 
 def doctor() -> int:
@@ -52,32 +62,38 @@ def findings() -> Iterator[Finding]:
         yield True, name, version
     yield True, "cores", f"{os.cpu_count()}, {native.threads()} kernel threads if alone"
     yield True, "instruction set", native.instruction_set()
-    yield _mpi()
-    yield True, "GPU", _gpu()
+    met, takes_cards = _mpi()
+    yield met
+    cards, found = _gpu()
+    yield True, "GPU", found
+    if cards and met[0]:
+        yield True, "MPI and cards", _TAKEN if takes_cards else _STAGED
     yield from _decoders()
     yield from _names()
 
 
-def _mpi() -> Finding:
+def _mpi() -> tuple[Finding, bool]:
+    """Whether ranks start and meet here, and whether their MPI is CUDA-aware."""
     try:
-        line, environment = mpirun(3, ["-c", "from mpi4py import MPI; MPI.COMM_WORLD.Barrier()"])
+        line, environment = mpirun(3, ["-c", _MEET])
     except UsageError as error:
-        return False, "mpirun", str(error)
+        return (False, "mpirun", str(error)), False
     try:
         ran = subprocess.run(line, env=environment, capture_output=True, timeout=60, check=False)
     except subprocess.TimeoutExpired:
-        return False, "mpirun", "three ranks did not meet within 60 s"
+        return (False, "mpirun", "three ranks did not meet within 60 s"), False
     if ran.returncode:
         lines = ran.stderr.decode(errors="replace").strip().splitlines()
-        return False, "mpirun", f"three ranks did not start: {lines[-1] if lines else 'no message'}"
-    return True, "mpirun", f"{line[0]}, three ranks met"
+        why = lines[-1] if lines else "no message"
+        return (False, "mpirun", f"three ranks did not start: {why}"), False
+    return (True, "mpirun", f"{line[0]}, three ranks met"), b"takes cards" in ran.stdout
 
 
-def _gpu() -> str:
+def _gpu() -> tuple[bool, str]:
     try:
-        return f'{", ".join(card.devices())}; for device = "cuda" in a job'
+        return True, f'{", ".join(card.devices())}; for device = "cuda" in a job'
     except card.DeviceError as error:
-        return f"none; everything runs on the CPU ({error})"
+        return False, f"none; everything runs on the CPU ({error})"
 
 
 def _decoders() -> Iterator[Finding]:

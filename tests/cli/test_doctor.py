@@ -7,6 +7,7 @@ from importlib import import_module
 import numpy as np
 import pytest
 
+from kernels.cuda import card
 from mpc.errors import UsageError
 from protocols.cli import main
 from protocols.cli.doctor import findings
@@ -31,7 +32,7 @@ def test_a_healthy_machine_is_described_and_ends_with_code_0(capsys):
 
 
 def without_mpi(monkeypatch):
-    monkeypatch.setattr(module, "_mpi", lambda: (True, "mpirun", "not asked"))
+    monkeypatch.setattr(module, "_mpi", lambda: ((True, "mpirun", "not asked"), False))
 
 
 def test_a_missing_mpirun_is_said_with_what_to_do_and_ends_with_code_1(monkeypatch, capsys):
@@ -63,6 +64,44 @@ def test_ranks_that_do_not_meet_are_reported(monkeypatch):
     monkeypatch.setattr(module.subprocess, "run", late)
     good, _, found = next(f for f in findings() if f[1] == "mpirun")
     assert not good and "did not meet" in found
+
+
+@pytest.mark.mpi
+def test_real_ranks_say_whether_their_mpi_takes_cards(monkeypatch):
+    run, said = subprocess.run, []
+
+    def kept(*args, **kwargs):
+        ran = run(*args, **kwargs)
+        said.extend(ran.stdout.splitlines())
+        return ran
+
+    monkeypatch.setattr(module.subprocess, "run", kept)
+    (good, *_), takes_cards = module._mpi()
+    assert good and said == [b"takes cards" if takes_cards else b"does not"] * 3
+
+
+def test_without_a_card_nothing_is_said_of_mpi_and_cards(monkeypatch):
+    def none():
+        raise card.DeviceError("device cuda: there is none")
+
+    without_mpi(monkeypatch)
+    monkeypatch.setattr(card, "devices", none)
+    assert not [f for f in findings() if f[1] == "MPI and cards"]
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (b"takes cards\ntakes cards\ntakes cards\n", "MPI takes a card's memory itself"),
+        (b"does not\ndoes not\ndoes not\n", "messages go through page-locked memory"),
+    ],
+)
+def test_with_a_card_it_is_said_how_messages_come_from_there(monkeypatch, said, words):
+    ran = subprocess.CompletedProcess([], 0, said, b"")
+    monkeypatch.setattr(module.subprocess, "run", lambda *_, **__: ran)
+    monkeypatch.setattr(card, "devices", lambda: ["one"])
+    good, _, found = next(f for f in findings() if f[1] == "MPI and cards")
+    assert good and found.startswith(words)
 
 
 def test_a_package_of_the_same_name_from_elsewhere_is_a_finding(monkeypatch, capsys):
