@@ -23,6 +23,7 @@ TESTS = {
     "tests/protocols": ("cryptography",),
     "tests/nn/test_card.py": ("cryptography",),
     "tests/nn/test_handover.py": ("cryptography",),
+    "tests/mpi/test_cards.py": ("cryptography",),
     "tests/cli/test_devices.py": ("cryptography", "pydicom", "rich", "matplotlib"),
 }
 MINUTES = 8.0

@@ -31,3 +31,22 @@ def test_scalars_become_arrays_and_arrays_stay_as_they_are():
     there = CARD.put(x)
     assert as_array(there) is there
     assert type(CARD.put(x[0])) is OnCard and CARD.put(x[0]).shape == ()
+
+
+def test_pieces_cross_to_the_host_and_to_a_card_while_it_computes():
+    """Round after round, so that memory of both kinds is used again."""
+    for seed in range(10):
+        x, y = (Words(seed + k)(40_001) for k in (0, 100))
+        tripled, target = CARD.put(x) * np.uint64(3), CARD.put(y) * np.uint64(5)
+        crossing = CARD.crossing(tripled)
+        room, whole = crossing.fetch(tripled.view(np.uint8))
+        came = crossing.room(y.nbytes)
+        came[:] = y.view(np.uint8)
+        crossing.land(target.view(np.uint8), came)
+        crossing.join()
+        after = target + np.uint64(1)
+        del target, came
+        while not whole():
+            pass
+        assert np.array_equal(room.view(np.uint64), x * np.uint64(3))
+        assert np.array_equal(on_host(after), y + np.uint64(1))
