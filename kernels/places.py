@@ -26,11 +26,17 @@ class Place(NamedTuple):
     walk: tuple[tuple[int, int], ...]
 
 
-def place_of(a: Array) -> Place:
-    """Where an array lies."""
+def owner_of(a: Array) -> Array:
+    """The array whose memory an array lies in."""
     owner, kinds = a, known_kinds()
     while isinstance(owner.base, kinds):
         owner = cast(Array, owner.base)
+    return owner
+
+
+def place_of(a: Array) -> Place:
+    """Where an array lies."""
+    owner = owner_of(a)
     walk = tuple((n, s if n > 1 and a.size else 0) for n, s in zip(a.shape, a.strides, strict=True))
     return Place(owner, _address(a) - _address(owner) if a.size else 0, walk)
 
@@ -41,10 +47,15 @@ def _address(a: Array) -> int:
     return int(found)
 
 
-def lock(owner: Array) -> None:
-    """Let nothing be written into it any more, on the host: CuPy's arrays cannot be locked."""
-    if isinstance(owner, np.ndarray):
-        owner.flags.writeable = False
+def lock(a: Array) -> None:
+    """Let nothing be written into it any more, on the host: CuPy's arrays cannot be locked.
+
+    Nor into what it is a view of. Other views that were made before stay as they are.
+    """
+    of: object = a
+    while isinstance(of, np.ndarray):
+        of.flags.writeable = False
+        of = of.base
 
 
 def laid_out(a: Array, *given: Array) -> Array:

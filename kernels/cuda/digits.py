@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from kernels.array import Array, Shape
+from kernels.cuda.kept import Kept, key_of
 from kernels.cuda.launch import Gpu
 from kernels.cuda.operand import Gather, Side
 
@@ -39,6 +40,9 @@ class Planes:
     rows: range
     depth: int
     order: int = RISING
+
+
+KEPT: Kept[Planes] = Kept()
 
 
 def ceil(n: int, unit: int) -> int:
@@ -82,11 +86,26 @@ def planes_of(
     *,
     order: int = RISING,
 ) -> Planes:
-    """Split a side, or only some of its rows and of a batch's products."""
+    """The digits of a side, or only of some of its rows and of a batch's products.
+
+    Those of steady arrays (`kernels.steady`) are split once and kept. An operand that had to be
+    copied first (`operand.alike`) is a new array each time, and so are its digits.
+    """
     rows = range(side.rows) if rows is None else rows
+    offsets = side.offsets[products]
+    key = key_of(gpu, side, rows, offsets, falling=falling)
+    if key is None:
+        return _split(gpu, side, rows, offsets, falling=falling)
+    found = KEPT.find(key)
+    if found is None:
+        found = _split(gpu, side, rows, offsets, falling=falling)
+        KEPT.keep(key, found, found.digits.nbytes)
+    return found
+
+
+def _split(gpu: Gpu, side: Side, rows: range, offsets: tuple[int, ...], *, falling: bool) -> Planes:
     dtype = side.terms[0][0].dtype
-    sizes = len(side.terms), rows, side.offsets[products], dtype.itemsize
-    plan = _plan(side.gather, *sizes)
+    plan = _plan(side.gather, len(side.terms), rows, offsets, dtype.itemsize)
     digits: Array = gpu.xp.empty(plan.nbytes, gpu.xp.uint8)
     found = Planes(digits, plan.which, rows, plan.depth, order)
     if not digits.size:

@@ -14,7 +14,7 @@ All parties must find the same values, also where some have a card (`kernels.pla
 from __future__ import annotations
 
 import weakref
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import permutations
 
 import numpy as np
@@ -28,10 +28,15 @@ View = tuple[int, tuple[tuple[int, int], ...]]  # offset, and (length, stride) o
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Factor:
-    """The mask of a value, and the value less that mask: what all know once it is opened."""
+    """The mask of a value, and the value less that mask: what all know once it is opened.
+
+    Of a steady value (`kernels.steady`) what its products read is kept here, as it was dealt:
+    "mask", this party's share of it, and "rest", that less what was opened.
+    """
 
     mask: Mask
     opened: Array
+    kept: dict[str, Array] = field(default_factory=dict)
 
     def moved(self, axes: tuple[int, ...]) -> Factor:
         """The same of the value with its axes in another order."""

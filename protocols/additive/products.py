@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import cast
 
 import numpy as np
@@ -10,6 +12,7 @@ import numpy as np
 from kernels import ring
 from kernels.array import may_be_written
 from kernels.bilinear import Bilinear
+from kernels.steady import name_of, steady
 from mpc.correlated.items import Masked, Triple
 from mpc.correlated.seeded import Source, new_masks
 from mpc.party import Party
@@ -58,15 +61,15 @@ class Products(Sharing):
             names = [None if factor is None else factor.mask for factor in at]
             item = Triple(f.name, x.shape, y.shape, names[0], None if square else names[1], square)
             dealt = self.source.take(item)
-            old = [self.source.mask(mask, field) for mask, field in item.reused()]
-            a, b = item.operands(dealt.masks, old)
+            a, b = item.operands(dealt.masks, self._old_masks(item, x.own, y.own, *at))
             named = zip((x, y), at, (a, b), new_masks(item, dealt.number), strict=True)
             # What was not known before the item was asked for has a mask of its own in it, also
             # where y is x with its axes exchanged. A square has one factor.
             for value, known, own, name in list(named)[: 1 if square else 2]:
                 if known is None:
                     term = np.subtract(value.own, own, out=self.party.xp.empty(value.shape, WORD))
-                    masked.append((value.own, Factor(name, term)))
+                    kept = {} if name_of(value.own) is None else {"mask": own}
+                    masked.append((value.own, Factor(name, term, kept)))
                     new.keep(*masked[-1])
             taken.append((x.own, y.own, a, b, dealt.products[0]))
         if masked:
@@ -77,12 +80,44 @@ class Products(Sharing):
 
     def _term(self, f: Bilinear, x: Array, y: Array, a: Array, b: Array, product: Array) -> Summand:
         """This party's term of f(x, y) from what was opened and dealt. No message."""
-        d, e = (cast("Factor", self._factors.find(v)).opened for v in (x, y))
+        of_x, of_y = (cast("Factor", self._factors.find(v)) for v in (x, y))
+        d, e, rest = of_x.opened, of_y.opened, b
         term = product if may_be_written(product) else product.copy()
         # One pass for f(d, b) + f(a, e), and f(d, e): `cross_to` adds f(d, e + rest) + f(a, e).
-        rest = b if self._is_first else np.subtract(b, e, out=self.party.xp.empty(b.shape, WORD))
+        if not self._is_first:
+            rest = of_y.mask.moved(self._kept(y, of_y, "rest", lambda: self._less(b, of_y)))
+        for factor in of_x, of_y:
+            if factor.kept:
+                steady(factor.opened, *factor.kept.values())
         f.cross_to(term, d, a, e, rest)
         return Summand(term)
+
+    def _less(self, b: Array, factor: Factor) -> Array:
+        """A mask's share less what was opened under it, as it was dealt: laid out as both are."""
+        dealt: Array = self.party.xp.empty(factor.mask.field(b.shape).shape, WORD)
+        np.subtract(b, factor.opened, out=factor.mask.moved(dealt))
+        return dealt
+
+    def _old_masks(
+        self, item: Triple, x: Array, y: Array, of_x: Factor | None, of_y: Factor | None
+    ) -> list[Array]:
+        """This party's shares of the masks that an item names again."""
+        names = iter(item.reused())
+        met = ((x, of_x), (y, None if item.square else of_y))
+        return [
+            self._kept(own, factor, "mask", partial(self.source.mask, *next(names)))
+            for own, factor in met
+            if factor is not None
+        ]
+
+    @staticmethod
+    def _kept(own: Array, factor: Factor, name: str, make: Callable[[], Array]) -> Array:
+        """What products of a value read; of a steady value it is made once."""
+        if name_of(own) is None:
+            return make()
+        if name not in factor.kept:
+            factor.kept[name] = make()
+        return factor.kept[name]
 
     def truncate(self, *shares: Additive, fraction: int) -> tuple[Additive, ...]:
         """x / 2^fraction, rounded down or one ulp more.

@@ -1,4 +1,4 @@
-"""Telling the meter which layer is at work, so that a report can say what each costs."""
+"""What is said as layers compute: which is at work, for the meter, and that weights are steady."""
 
 from __future__ import annotations
 
@@ -8,17 +8,35 @@ import torch
 from torch import nn
 
 from mpc.meter import Meter
+from protocols.secret import SecretArray
 
 
 def watch(model: nn.Module, meter: Meter) -> None:
     """Set the meter's place to a layer's name and kind while the layer computes.
 
     Forward, a hook does it; backward, the layer's last node in the graph, until the layer's first
-    gradient is there.
+    gradient is there. And where no gradient is wanted, say of weights that they are steady.
     """
     for name, module in model.named_modules():
+        if module._parameters:
+            module.register_forward_pre_hook(_say_steady)
         if next(module.children(), None) is None:
             _watch_layer(module, f"{name} {type(module).__name__}".strip(), meter)
+
+
+def _say_steady(module: nn.Module, _inputs: Any) -> None:
+    """Let what products make of a layer's weights be kept, while the model infers.
+
+    It would be as right in training, where an optimizer puts new arrays in the place of the old
+    ones. But there weights meet one batch, and once more on the way back, where they are read in
+    another order: what was kept, as much as they are themselves, would serve nothing.
+    """
+    if torch.is_grad_enabled():
+        return
+    for weights in module.parameters(recurse=False):
+        value = getattr(weights, "secret", None)
+        if type(value) is SecretArray:  # not one that waits, which would be computed here
+            value.steady()
 
 
 def _watch_layer(module: nn.Module, label: str, meter: Meter) -> None:

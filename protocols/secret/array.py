@@ -21,6 +21,7 @@ from kernels.bits import from_planes, to_planes
 from kernels.gemm import matmul
 from kernels.machines import as_array, beside
 from kernels.ring import multiply
+from kernels.steady import steady
 from mpc.errors import ShapeMismatch, UsageError
 from mpc.ring import WORD, Array, FixedPoint, Shape
 from mpc.shares import Bits, Share
@@ -72,6 +73,15 @@ class SecretArray(Generic[Share]):
 
     def settled(self) -> SecretArray[Share]:
         """The array itself; one that waits for what follows it (lazy) is computed now."""
+        return self
+
+    def steady(self) -> SecretArray[Share]:
+        """The array, which will meet many others: what its products are made of may be kept.
+
+        No step writes into shares, so this is right of any; it pays for what stays as it is, such
+        as the weights of a model that infers. See `kernels.steady`.
+        """
+        steady(*self.share.terms)
         return self
 
     @property

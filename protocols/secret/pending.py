@@ -109,7 +109,9 @@ class PendingProduct(Lazy[Share]):
         y, axis = held.y, held.channels
         column = scale.reshape(-1, *(1 for _ in y.shape[axis + 1 :]))
         bits = y.fraction + FOLDED_BITS
-        folded = scale.remembered("folded", y, lambda: y.bilinear(multiply, column, fraction=bits))
+        folded = scale.remembered(
+            "folded", y, lambda: y.bilinear(multiply, column, fraction=bits).steady()
+        )
         factors = Factors(held.f, held.x, folded, axis)
         return PendingProduct(self.protocol, factors, held.x.fraction + bits, self.fraction)
 
