@@ -15,7 +15,7 @@ from kernels.cuda import convolutions, kept, products
 from kernels.cuda.digits import KEPT, planes_of
 from kernels.cuda.operand import Side, matrix
 from kernels.cuda.products import matmul_add, matmul_cross, product
-from kernels.steady import name_of, steady
+from kernels.steady import steady
 from tests.kernels.drawing import RING, Words, crossed
 from tests.kernels.emulator import GPU
 from tests.kernels.test_convolutions import operands
@@ -298,27 +298,3 @@ def test_an_array_that_dies_while_others_are_looked_for_waits_for_nobody(card):
     assert done.wait(10), "it waits for the lock that it is held under"
     assert times(card, words(5, 40), other) == 1
     assert len(KEPT) == before - 1
-
-
-def test_nothing_is_written_into_a_steady_array_of_the_host():
-    words = Words(15)
-    whole = words(6, 5)
-    view = whole[1:].T
-    steady(view)
-    for a in (whole, whole[2:], view, view[1:]):
-        with pytest.raises(ValueError, match="read-only"):
-            a[...] = 0
-
-
-def test_an_array_has_a_name_once_somebody_says_that_it_is_steady():
-    words = Words(16)
-    one, two = words(3, 4), words(3, 4)
-    assert name_of(one) is None
-    steady(one[1:])
-    steady(one)
-    name = name_of(one)
-    assert name is not None and name_of(one.T[2:]) == name
-    assert name_of(two) is None
-    steady(two)
-    assert name_of(two) != name
-    assert name_of(one.copy()) is None
