@@ -37,6 +37,17 @@ def test_an_array_has_a_name_once_somebody_says_that_it_is_steady():
     assert name_of(one.copy()) is None
 
 
+def test_no_name_is_given_again_where_an_array_lay():
+    places, names = set(), set()
+    for _ in range(20):
+        w = np.zeros((40, 30), np.uint64)
+        steady(w)
+        places.add(id(w))
+        names.add(name_of(w))
+        del w
+    assert len(names) == 20 and len(places) < 20
+
+
 def test_views_of_cupys_own_arrays_go_by_their_owners_name(monkeypatch):
     """Such an array may lie anywhere, and needs no driver as long as nobody computes with it."""
     cupy = pytest.importorskip("cupy")
