@@ -25,7 +25,7 @@ WEIGHTS = 4  # layers with weights that products read
 
 torch.manual_seed(0)
 NETWORK = nn.Sequential(
-    nn.Conv2d(1, 3, 3, padding=1),
+    nn.Conv2d(1, 3, 3, padding=1, bias=False),  # the batch norm goes into it
     nn.BatchNorm2d(3),
     nn.ReLU(),
     nn.ConvTranspose2d(3, 2, 2, stride=2),
