@@ -93,17 +93,17 @@ def planes_of(
     """
     rows = range(side.rows) if rows is None else rows
     offsets = side.offsets[products]
-    key = key_of(gpu, side, rows, offsets, falling=falling)
+    key = key_of(gpu, side, rows, offsets, order=order)
     if key is None:
-        return _split(gpu, side, rows, offsets, falling=falling)
+        return _split(gpu, side, rows, offsets, order=order)
     found = KEPT.find(key)
     if found is None:
-        found = _split(gpu, side, rows, offsets, falling=falling)
+        found = _split(gpu, side, rows, offsets, order=order)
         KEPT.keep(key, found, found.digits.nbytes)
     return found
 
 
-def _split(gpu: Gpu, side: Side, rows: range, offsets: tuple[int, ...], *, falling: bool) -> Planes:
+def _split(gpu: Gpu, side: Side, rows: range, offsets: tuple[int, ...], *, order: int) -> Planes:
     dtype = side.terms[0][0].dtype
     plan = _plan(side.gather, len(side.terms), rows, offsets, dtype.itemsize)
     digits: Array = gpu.xp.empty(plan.nbytes, gpu.xp.uint8)

@@ -39,7 +39,7 @@ class Key(NamedTuple):
         rows: of the side.
         offsets: of the products.
         size: bytes of a word.
-        falling: see `digits.Planes`.
+        order: see `digits.Planes`.
     """
 
     gpu: Gpu
@@ -48,11 +48,11 @@ class Key(NamedTuple):
     rows: range
     offsets: tuple[int, ...]
     size: int
-    falling: bool
+    order: int
 
 
 def key_of(
-    gpu: Gpu, side: Side, rows: range, offsets: tuple[int, ...], *, falling: bool
+    gpu: Gpu, side: Side, rows: range, offsets: tuple[int, ...], *, order: int
 ) -> Key | None:
     """What a side's digits are kept by; None unless all that they are made of is steady."""
     spots: list[Spot | None] = []
@@ -64,7 +64,7 @@ def key_of(
         else:
             return None
     size = side.terms[0][0].dtype.itemsize
-    return Key(gpu, side.gather.words, tuple(spots), rows, offsets, size, falling)
+    return Key(gpu, side.gather.words, tuple(spots), rows, offsets, size, order)
 
 
 class Kept(Generic[T]):

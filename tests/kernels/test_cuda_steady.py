@@ -12,7 +12,7 @@ import pytest
 from kernels import reference
 from kernels.conv import Geometry
 from kernels.cuda import convolutions, kept, products
-from kernels.cuda.digits import KEPT, planes_of
+from kernels.cuda.digits import FALLING, KEPT, RISING, planes_of
 from kernels.cuda.operand import Side, matrix
 from kernels.cuda.products import matmul_add, matmul_cross, product
 from kernels.steady import steady
@@ -135,14 +135,14 @@ def test_batches_and_runs_of_rows_are_kept_apart(card, monkeypatch):
     assert times(card, words(5, 40), w[1]) == 1
 
 
-def test_falling_digits_and_those_of_another_card_are_others(card):
+def test_digits_in_another_order_and_those_of_another_card_are_others(card):
     words = Words(7)
     w = words(40, 40)
     steady(w)
     side, other = Side(matrix(40, 40, 40, 1), ((w, None),)), Watched()
-    one, two = (planes_of(card.gpu, side, falling=falling) for falling in (False, True))
+    one, two = (planes_of(card.gpu, side, order=order) for order in (RISING, FALLING))
     assert not np.array_equal(one.digits, two.digits)
-    assert planes_of(card.gpu, side) is one and planes_of(card.gpu, side, falling=True) is two
+    assert planes_of(card.gpu, side) is one and planes_of(card.gpu, side, order=FALLING) is two
     assert planes_of(other.gpu, side) is not one
     assert planes_of(card.gpu, side, range(16, 32)) is not one
 
