@@ -42,7 +42,7 @@ class Party:
         transport: this party's end of the wires.
         seed: 32 bytes that everything random of this party is derived from. Leave it out: then it
             comes from the operating system. Tests that compare transcripts pass one.
-        deadline_s: how long to wait for a peer in one round.
+        deadline_s: how long to wait for a peer in one round while nothing moves.
         name: what people call this party; peers learn it and use it in their errors.
         memory: where it keeps its shares: on the host, or on a card.
     """

@@ -28,7 +28,7 @@ class Transport(Protocol):
             send: arrays for each peer, C-contiguous; they may be changed once the call returns.
             receive: arrays for each peer, filled in place; each has the size of what the peer
                 sends.
-            deadline_s: longest wait.
+            deadline_s: longest wait while nothing moves.
 
         Raises:
             PeerLost: a peer ended, or did not answer in time; names it.

@@ -36,7 +36,8 @@ _FAREWELL, _LINE_BYTES = 32767, 512
 # core go first: at one look in four, since a look that finds nothing costs less than a turn of
 # another rank, and since Open MPI, if told of more ranks than cores, yields at every one itself.
 SPIN_S, LOOKS_PER_YIELD = 2e-3, 4
-# Then it naps, longer the longer it lasts, so that it costs those who work little.
+# Then, unless a message is on its way (`Round.moves`), it naps, longer the longer it lasts, so that
+# it costs those who work little.
 _SHORTEST_NAP_S, _LONGEST_NAP_S = 50e-6, 1e-3
 # After the deadline: time for a late peer to say that it waits for a third.
 _GRACE_S = 0.5
@@ -107,7 +108,7 @@ class MpiTransport:
     def _complete(self, now: Round, deadline_s: float) -> None:
         """Send what is left, receive all that is wanted and see every request through."""
         test_all = self._mpi.Request.Testall
-        since = handed_over = time.monotonic()
+        now.since = handed_over = time.monotonic()
         for look in count(1):
             if now.leaving:
                 self._send_whole(now)
@@ -127,8 +128,8 @@ class MpiTransport:
                 return
             if look % LOOKS_PER_YIELD:
                 continue
-            waited = time.monotonic() - since
-            if waited < SPIN_S:
+            waited = time.monotonic() - now.since
+            if waited < SPIN_S or now.moves(waited):
                 os.sched_yield()
                 continue
             late = {*now.wanted, *now.unfinished()}
@@ -148,8 +149,8 @@ class MpiTransport:
             if now.leaving:
                 os.sched_yield()  # a card tells nobody that it is done, so it is asked again soon
                 continue
-            # Peers have had time since this party's own card was done, and not only meanwhile.
-            if late and time.monotonic() - handed_over > deadline_s:
+            # Peers have had time since this party's own card was done, and since anything moved.
+            if late and time.monotonic() - max(handed_over, now.since) > deadline_s:
                 self._give_up(now.step, late, deadline_s)
             nap(waited)
 
@@ -197,6 +198,7 @@ class MpiTransport:
             room = piece if crossing is None else crossing.room(nbytes)
             request = message.Irecv([room, self._mpi.BYTE])
             now.requests.append(request)
+            now.incoming.append(request)
             now.partners.append(peer)
             if crossing is not None:
                 landing = now.landing.setdefault(peer, deque())

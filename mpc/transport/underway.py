@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 # the size of each. Long enough that a copy between a card and the host, some 100 us, is not mostly
 # its start; short enough that copying and sending overlap.
 PIECE_BYTES = 4 << 20
+# How long a piece may take: at 0.5 GB a second, which is a slow copy within a machine.
+MOVING_S = 8e-3
 Leaving = tuple[Array, Callable[[], bool]]  # a piece on the host, and whether it is whole yet
 _NOTHING: Array = np.empty(0, np.uint8)
 
@@ -52,6 +55,24 @@ class Round:
     landing: dict[int, deque[Landing]] = field(default_factory=dict)
     requests: list[MPI.Request] = field(default_factory=list)
     partners: list[int] = field(default_factory=list)  # the peer of each request
+    incoming: list[MPI.Request] = field(default_factory=list)  # those of what is received
+    since: float = 0.0  # when the round began, or something moved last
+    left: int | None = None  # pieces still to be moved when it was last counted
+
+    def moves(self, waited_s: float) -> bool:
+        """Whether a message may be on its way: then it is slow to look away for long.
+
+        MPI carries a large message on, bit by bit, only while it is asked for something. `since`
+        is set anew where a piece has arrived or left.
+        """
+        under_way = sum(1 for _ in self.unfinished())
+        queues: tuple[Sized, ...] = (*self.wanted.values(), *self.leaving.values())
+        before, self.left = self.left, sum(len(queue) for queue in queues) + under_way
+        if before is not None and self.left < before:
+            self.since = time.monotonic()
+            return True
+        # What has begun to come is on its way; what was sent may wait for a peer that computes.
+        return waited_s < MOVING_S and not all(r.Test() for r in self.incoming)
 
     def unfinished(self) -> Iterator[int]:
         """Peers with which MPI is not done."""
