@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,13 +15,14 @@ from torch import nn
 from kernels.machines import HOST, Memory
 from mpc import __version__
 from mpc.correlated.seeded import Source
-from mpc.errors import NotOffered, PeerError, ShapeMismatch, UsageError
-from mpc.party import Buffer, Party
+from mpc.errors import NotOffered, ShapeMismatch, UsageError
+from mpc.party import Party
 from mpc.ring import BITS, Array, FixedPoint, Shape
 from protocols.additive import AdditiveProtocol
 from protocols.base import CHUNK, Opening
 from protocols.bits import BitProtocol
 from protocols.clear import Clear
+from protocols.nn.announce import MOST_AXES, announced
 from protocols.nn.cell import Cell
 from protocols.nn.handover import encoded, handed, wanted, words
 from protocols.nn.layers import watch
@@ -39,10 +39,6 @@ PROTOCOLS: dict[str, type[BitProtocol[Any]]] = {
 M = TypeVar("M", bound=nn.Module)
 T = TypeVar("T")
 R = TypeVar("R")
-
-LARGEST_INPUT = 2**40  # elements: what a peer may announce
-_HEADER = 16  # words: accepted, kind, number of axes, up to 13 lengths
-_KINDS = (torch.float32, torch.float64, torch.int64)
 
 
 class Session:
@@ -125,18 +121,21 @@ class Session:
         if mine:
             try:
                 ring, kind = encoded(x, self._memory, whole=shape is None)
+                if ring.ndim > MOST_AXES:
+                    raise UsageError(f"a tensor of {ring.ndim} axes: at most {MOST_AXES} are told")
                 if shape is not None and ring.shape != tuple(shape):
                     raise ShapeMismatch(f"the tensor has shape {ring.shape}, not {tuple(shape)}")
             except UsageError as error:
                 refusal = error
-        announced = shape is None
+        is_told = shape is None
         if shape is None:
-            kind, shape = self._header(ring, kind, owner, refused=refusal is not None)
+            known = None if refusal is not None or ring is None else (kind, ring.shape)
+            kind, shape = announced(self.party, owner, known, refused=refusal is not None)
         elif refusal is not None and self.party is not None:  # a byte, where words are expected
             self.party.exchange({p: [np.zeros(1, np.uint8)] for p in self.party.others}, {})
         if refusal is not None:
             raise refusal
-        kind = kind if announced else torch.float32  # what all parties know of it
+        kind = kind if is_told else torch.float32  # what all parties know of it
         fraction = FRACTION if kind.is_floating_point else 0
         with self.protocol.scope("share"):
             share = self.protocol.input(ring, tuple(shape), owner)
@@ -275,35 +274,6 @@ class Session:
 
     def _is(self, owner: int) -> bool:
         return self.party is None or self.party.rank == owner
-
-    def _header(
-        self, ring: Array | None, kind: torch.dtype, owner: int, *, refused: bool
-    ) -> tuple[torch.dtype, Shape]:
-        """Tell the public shape and type, or that the owner refuses its input. 1 round."""
-        header = np.zeros(_HEADER, np.int64)
-        if ring is not None and not refused:
-            header[:3] = 1, _KINDS.index(kind), ring.ndim
-            header[3 : 3 + ring.ndim] = ring.shape
-        if self.party is not None and self.party.size > 1:
-            if self._is(owner):
-                self.party.exchange({p: [header] for p in self.party.others}, {})
-            else:
-                buffer = Buffer(header.shape, header.dtype)
-                ((header,),) = self.party.exchange({}, {owner: [buffer]}).values()
-        if not refused and header[0] != 1:
-            name = self.party.names[owner] if self.party is not None else "the owner"
-            raise PeerError(f"{name} refused its own input and says why in its own log")
-        axes = int(header[2])
-        if refused:
-            return kind, ()
-        if not (
-            0 <= axes <= _HEADER - 3
-            and 0 <= header[1] < len(_KINDS)
-            and (header[3:] >= 0).all()
-            and math.prod(map(int, header[3 : 3 + axes])) < LARGEST_INPUT
-        ):
-            raise PeerError("a peer announced an input that cannot be")
-        return _KINDS[int(header[1])], tuple(int(n) for n in header[3 : 3 + axes])
 
 
 def _layers(model: nn.Module) -> str:

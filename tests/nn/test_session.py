@@ -80,6 +80,7 @@ REFUSED = [
     (torch.tensor([2.0**30]), RangeError, "too large 1"),
     (torch.tensor([2**30]), RangeError, "too large 1"),
     (torch.ones(2, dtype=torch.complex64), UsageError, "real numbers or integers"),
+    (torch.ones((1,) * 14), UsageError, "14 axes: at most 13"),
     (None, UsageError, "owner of an input must hold it"),
 ]
 
