@@ -67,7 +67,7 @@ class CupyLaunch:
         """Nothing is compiled yet."""
         self._cupy = _cupy()
         self._kernels: dict[tuple[str, str], Any] = {}
-        self._folder = TemporaryDirectory()
+        self._folder: TemporaryDirectory[str] | None = None
 
     def __call__(
         self,
@@ -91,6 +91,7 @@ class CupyLaunch:
             return self._cupy.RawModule(code=text(source), options=OPTIONS)
         # CuPy compiles for a capability, without what that one has alone. What is compiled it reads
         # from a file, for each card when it is first used there.
+        self._folder = self._folder or TemporaryDirectory()
         file = Path(self._folder.name) / f"{source}.cubin"
         file.write_bytes(image(source, HOPPER_ALONE))
         return self._cupy.RawModule(path=str(file))

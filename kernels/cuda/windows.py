@@ -28,8 +28,8 @@ MOST_PLANES = 1 << 31  # bytes of a side's planes, which are made whole
 MOST_POSITIONS = 1 << 30  # of a dimension, and rows of an image, which a kernel counts in 32 bits
 WEYL = 0x9E3779B97F4A7C15  # odd, and of no pattern
 UNSOUND = (
-    "products of windows differ on this card from those word by word, and are not used: please "
-    "report this, with the card and its driver"
+    "products of windows fail on this card, or differ from those word by word, and are not used: "
+    "please report this, with the card and its driver"
 )
 LEAST_ROWS, LEAST_TAPS, LEAST_PRODUCTS = 64, 2, 1 << 28  # see `suits`
 
@@ -51,9 +51,16 @@ def suits(gpu: Gpu, target: Target, a: Side, b: Side) -> bool:
         and prod(a.gather.column[1:]) >= LEAST_TAPS
         and a.rows * b.rows * a.depth * len(a.terms) >= LEAST_PRODUCTS
         and 4 * depth_of(image) <= 5 * words
-        and max(side.rows * row_bytes(side) for side in (image, taps)) <= MOST_PLANES
-        and max(a.rows, b.rows, image.rows, _reach(a.gather)) < MOST_POSITIONS
+        and _countable(a, b, image, taps)
         and sound(gpu)
+    )
+
+
+def _countable(a: Side, b: Side, image: Side, taps: Side) -> bool:
+    """Whether places and positions fit the 32 bits that the kernel counts them in."""
+    return (
+        max(side.rows * row_bytes(side) for side in (image, taps)) <= MOST_PLANES
+        and max(a.rows, b.rows, image.rows, _reach(a.gather)) < MOST_POSITIONS
     )
 
 
@@ -62,9 +69,21 @@ def sound(gpu: Gpu) -> bool:
     """Whether a small product on this card is the one word by word; tried once.
 
     What matrix units read from shared memory they are told of in bits that no compiler checks: a
-    card or a driver that takes them otherwise shall not spoil anything.
+    card or a driver that takes them otherwise shall not spoil anything. All stages of shared memory
+    are used again, and blocks with odd and even numbers of chunks share a tile.
     """
-    xp, m, depth, taps = gpu.xp, 70, 40, 3
+    try:
+        same = _same_as_words(gpu)
+    except Exception as error:  # a compiler or a driver that does not take it; there are other ways
+        warn(f"{UNSOUND} ({type(error).__name__})", stacklevel=2)
+        return False
+    if not same:
+        warn(UNSOUND, stacklevel=2)
+    return same
+
+
+def _same_as_words(gpu: Gpu) -> bool:
+    xp, m, depth, taps = gpu.xp, 70, 200, 11
     row, one = (0, 0, depth), (0, 0, 1)
     a = Gather((1, 1, 1, m), (depth, 1, 1, taps), 0, 1, one, one, (0, 0, -1), (1, 1, m), row)
     b = Gather(
@@ -78,7 +97,6 @@ def sound(gpu: Gpu) -> bool:
         product(gpu, made, target, *sides)
         word_by_word.product(gpu, expected, target, *sides)
         if bool((made != expected).any()):
-            warn(UNSOUND, stacklevel=2)
             return False
     return True
 
@@ -104,6 +122,8 @@ def product(gpu: Gpu, out: Array, target: Target, a: Side, b: Side) -> None:
     if not (a.rows and b.rows and a.depth):
         return
     image, taps = sides(a, b)
+    if not _countable(a, b, image, taps):
+        raise ValueError(f"{a.rows} windows of {a.depth} and {b.rows} columns are too many")
     size, count = out.dtype.itemsize, prod(a.gather.column[1:])
     left, right = (planes_of(gpu, side, order=BY_CHUNK) for side in (image, taps))
     tiles = -(-a.rows // TILE) * -(-b.rows // TILE)
@@ -132,8 +152,10 @@ def product(gpu: Gpu, out: Array, target: Target, a: Side, b: Side) -> None:
 def _splits(gpu: Gpu, tiles: int, chunks: int, size: int) -> int:
     """Blocks of a tile: as many as sums need, and where there are few tiles, as cores can use."""
     needed = -(-chunks // MOST_CHUNKS) if size == 8 else 1
-    useful = min(-(-WAVES * gpu.cores // tiles), chunks // LEAST_CHUNKS)
-    return max(needed, useful if tiles < WAVES * gpu.cores else 1, 1)
+    useful = min(
+        WAVES * gpu.cores // tiles, chunks // LEAST_CHUNKS
+    )  # rounded up, it is a wave more
+    return max(needed, useful, 1)
 
 
 def sides(a: Side, b: Side) -> tuple[Side, Side]:

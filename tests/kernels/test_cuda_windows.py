@@ -19,7 +19,10 @@ from tests.kernels import emulator
 from tests.kernels.drawing import RING, SEEDS, Words, crossed
 from tests.kernels.emulator import GPU
 
-HOPPER = replace(GPU, hopper=True)
+HOPPER, OTHER = replace(GPU, hopper=True), replace(GPU, hopper=False)
+pytestmark = pytest.mark.skipif(
+    emulator.ON_A_CARD and not GPU.hopper, reason="these units are Hopper's alone"
+)
 PLAIN = (1, 1), (1, 1), (1, 1), 1  # stride, padding, dilation and groups
 few = settings(deadline=None, max_examples=4)
 
@@ -83,7 +86,7 @@ def test_convolutions_take_this_way_where_it_is_the_shorter(kind, monkeypatch):
     terms = (np.ascontiguousarray(a) for a in (first, first[::-1], second, second[:, ::-1]))
     convolutions.conv_cross(HOPPER, kind, *PLAIN, out, *terms)
     assert np.array_equal(out, expected) and len(taken) == 1
-    convolutions.conv_add(GPU, kind, *PLAIN, out, first, second)
+    convolutions.conv_add(OTHER, kind, *PLAIN, out, first, second)
     assert len(taken) == 1  # not without these units
 
 
@@ -98,7 +101,7 @@ def suited(gpu, image, weight, walk=PLAIN):
 
 def test_what_has_one_tap_or_little_work_or_much_padding_goes_another_way():
     assert suited(HOPPER, (32, 64, 28, 28), (64, 64, 3, 3))
-    assert not suited(GPU, (32, 64, 28, 28), (64, 64, 3, 3))
+    assert not suited(OTHER, (32, 64, 28, 28), (64, 64, 3, 3))
     assert not suited(HOPPER, (32, 64, 28, 28), (64, 64, 1, 1), ((1, 1), (0, 0), (1, 1), 1))
     assert not suited(HOPPER, (32, 3, 28, 28), (64, 3, 7, 7))
     assert not suited(HOPPER, (1, 64, 5, 5), (64, 64, 3, 3))
@@ -113,19 +116,27 @@ def test_a_card_that_multiplies_otherwise_is_not_trusted():
             arguments[0][0] += arguments[0].dtype.type(1)
 
     card = replace(HOPPER, launch=wrong)
-    with pytest.warns(UserWarning, match="differ on this card"):
+    with pytest.warns(UserWarning, match="fail on this card, or differ"):
         assert not suited(card, (32, 64, 28, 28), (64, 64, 3, 3))
     assert windows.sound(HOPPER) and not windows.sound(card)
+
+
+def test_a_card_that_does_not_take_it_goes_another_way():
+    def fails(source, *rest):
+        raise RuntimeError("a compiler that is too old")
+
+    with pytest.warns(UserWarning, match=r"are not used: .* \(RuntimeError\)"):
+        assert not windows.sound(replace(HOPPER, launch=fails))
 
 
 MUTANTS = {
     "copies that are not shown": ("show_copies();", ""),
     "registers written without a fence": ("begin_group_products();", ""),
-    "products that are not waited for": ("wait_for_products<1>", "wait_for_products<2>"),
+    "products that are not waited for": ("wait_for_products<SETS - 1>", "wait_for_products<2>"),
     "copies that are not waited for": ("wait_for_groups<AHEAD - 1>", "wait_for_groups<AHEAD>"),
     "no barrier": ("        barrier();", ""),
     "sums that are read too early": ("    wait_for_products<0>();", ""),
-    "digits overwritten while they are read": ("multiply(x[1])", "multiply(x[0])"),
+    "digits overwritten while they are read": ("multiply(x[SETS - 1])", "multiply(x[0])"),
 }
 
 
@@ -158,4 +169,8 @@ def test_sides_that_do_not_fit_are_refused():
     out, x, y = words(2, 2), words(2, 40), words(2, 4)
     with pytest.raises(ValueError, match="no product"):
         windows.product(HOPPER, out, Target(2, 0, 2, 1), *sides(x, y))
+    large = np.broadcast_to(x[:1], (1 << 30, 40))
+    a = Side(matrix(1 << 30, 40, 0, 1), ((large, None),))
+    with pytest.raises(ValueError, match="too many"):
+        windows.product(HOPPER, out, Target(2, 0, 2, 1), a, sides(x, x)[1])
     assert products.choose(9999, 9999, 9999) is products.product

@@ -21,6 +21,8 @@ DEVICE u8* shared_memory() {
 }
 
 DEVICE void barrier() { __syncthreads(); }
+// What is the same in all lanes, so that the compiler knows it.
+DEVICE int uniform(int x) { return __shfl_sync(0xffffffffu, x, 0); }
 DEVICE u32 shuffle_xor(u32 x, int mask) { return __shfl_xor_sync(0xffffffffu, x, mask); }
 DEVICE void add_atomically(u64* at, u64 x) { atomicAdd(at, x); }
 DEVICE void add_atomically(u32* at, u32 x) { atomicAdd(at, x); }
@@ -86,7 +88,7 @@ DEVICE void multiply_group(int (&d)[32], const u32 (&a)[4], u64 b) {
 }
 
 // Rows of 32 bytes one after the other, eight to 256 bytes, with the 32-byte swizzle (PTX: matrix descriptor). The
-// address is a multiple of 256; what is added to it, over 16, may be added to the description.
+// address is a multiple of 256.
 DEVICE u64 describe(const u8* at) { return (shared_address(at) & 0x3ffff) >> 4 | 1ull << 16 | 256ull >> 4 << 32 | 3ull << 62; }
 
 // Before products: what this thread wrote into registers that they read is there.
@@ -119,6 +121,11 @@ template <int N> DEVICE void wait_for_groups() {
 }
 
 #endif
+
+// A description of what lies so many bytes further: its upper half stays a constant.
+DEVICE u64 moved(u64 description, int bytes, int more) {
+    return (description & ~0xffffffffull) | ((u32)description + (u32)(bytes >> 4) + (u32)(more >> 4));
+}
 
 #ifdef TURING
 // The same in four products of a quarter of the work.

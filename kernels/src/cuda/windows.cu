@@ -28,8 +28,8 @@ DEVICE bool below(int position, int limit) { return (u32)position < (u32)limit; 
 
 // `windows` says where window i is at each tap, as a position of the image, whose sizes are its limits and which row
 // numbers count through. Both sides have rows of `depth` digits, a multiple of CHUNK; the right one has `taps` of them
-// for each column. A tile has `splits` blocks, which share its summed index and then add up atomically; none of them has
-// more than 1023 chunks mod 2^64 (product.cu: 32,767 of the depth).
+// for each column. A tile has `splits` blocks, which share its summed index; none of them has more than 1023 chunks mod
+// 2^64 (product.cu: 32,767 of the depth).
 template <class T, int STAGES> DEVICE void product(PARAMETERS(T)) {
     constexpr int DIGITS = sizeof(T), PAIRS = DIGITS / 2, ROW = DIGITS * CHUNK;
     constexpr int LEFT_PLANE = SIDE * CHUNK, LEFT = DIGITS * LEFT_PLANE;
@@ -75,9 +75,11 @@ template <class T, int STAGES> DEVICE void product(PARAMETERS(T)) {
             move[d] = (int)windows->by_column[d] * (tap % size), tap /= size;
         }
     };
-    moved_to(ahead / each);
+    int tap = ahead / each;
+    moved_to(tap);
     const u8* column = b + (left + mine) * taps * each * ROW + (i64)ahead * ROW + digit * CHUNK + piece * PIECE;
     const bool here[2] = {left + mine < columns, left + mine + HALF < columns};
+    const i64 half_on = here[1] ? HALF * taps * each * ROW : 0;
     const u8* image = a + digit * CHUNK + piece * PIECE;
     u8* to = memory + digit * LEFT_PLANE + swizzled(mine, piece);
     u8* to_right = memory + LEFT + (1 + digit) * PLANE + swizzled(mine, piece);
@@ -88,9 +90,9 @@ template <class T, int STAGES> DEVICE void product(PARAMETERS(T)) {
             for (int u = 0; u < 2; ++u) {
                 const int x = at[u][0] + move[0], y = at[u][1] + move[1], z = at[u][2] + move[2];
                 const bool inside = below(x, limit[0]) && below(y, limit[1]) && below(z, limit[2]);
-                const i64 row = inside ? base[u] + (x * limit[1] + y) * limit[2] + z : 0;
-                const u8* from = image + row * each * ROW + within;
-                const u8* from_right = column + (here[u] ? u * HALF * taps * each * ROW : 0);
+                const u32 row = inside ? base[u] + (x * limit[1] + y) * limit[2] + z : 0;
+                const u8* from = image + (row * (u32)(each * ROW) + (u32)within);    // in an image of at most 2^31
+                const u8* from_right = column + (u ? half_on : 0);
                 UNROLL(2)
                 for (int d = 0; d < DIGITS; d += 4) {
                     copy_beside(to + filled + u * HALF * CHUNK + d * LEFT_PLANE, from + d * CHUNK, inside);
@@ -98,7 +100,8 @@ template <class T, int STAGES> DEVICE void product(PARAMETERS(T)) {
                 }
             }
             column += ROW, within += ROW;
-            if (++ahead % each == 0) within = 0, moved_to(ahead / each);
+            ++ahead;
+            if (within == each * ROW) within = 0, moved_to(++tap);
         }
         end_group();                                 // an empty one at the end, so that counts stay the same
     };
@@ -112,7 +115,7 @@ template <class T, int STAGES> DEVICE void product(PARAMETERS(T)) {
 
     // Classes 2 k and 2 k + 1 are sums of one product: digit i with digits j = 2 k - i and j + 1, which lie side by side.
     // All have one shape, so that they may follow each other without waiting. An odd i begins at j = -1, the zeros.
-    const int group = warp / 4, quarter = warp % 4 * 16;
+    const int group = uniform(warp / 4), quarter = warp % 4 * 16;
     const u8* read = memory + swizzled(quarter + lane % 16, lane / 16);
     const u64 right = describe(memory + LEFT + group * RIGHT);
     int sum[PAIRS][32];
@@ -120,12 +123,17 @@ template <class T, int STAGES> DEVICE void product(PARAMETERS(T)) {
     for (int k = 0; k < PAIRS; ++k)
         UNROLL(32)
         for (int e = 0; e < 32; ++e) sum[k][e] = 0;
-    u32 x[2][DIGITS][4];                             // while one chunk is multiplied, the next one's digits are read
+    // Of 64 bits, a chunk is multiplied while the next one's digits are read. Of 32, another block fills the wait: its
+    // sums are half as many, so two fit a core.
+    constexpr int SETS = DIGITS == 8 ? 2 : 1;
+    u32 x[SETS][DIGITS][4];
     int used = 0;
     auto multiply = [&](u32 (&digits)[DIGITS][4]) {
         wait_for_groups<AHEAD - 1>();
         show_copies();                               // to the matrix units
         barrier();                                   // the chunk is there, and nobody's units read the one two before
+        const int next = used < 2 * STAGE ? used + AHEAD * STAGE : used - 2 * STAGE;
+        if (group) copy(next);                       // one warpgroup before its products and one after: so they alternate
         UNROLL(8)
         for (int i = 0; i < DIGITS; ++i) load_matrices4(digits[i], read + used + i * LEFT_PLANE);
         begin_group_products();
@@ -133,15 +141,15 @@ template <class T, int STAGES> DEVICE void product(PARAMETERS(T)) {
         for (int i = 0; i < DIGITS; ++i)
             UNROLL(4)
             for (int k = i / 2; k < PAIRS; ++k)
-                multiply_group(sum[k], digits[i], right + ((used + (1 + 2 * k - i) * PLANE) >> 4));
+                multiply_group(sum[k], digits[i], moved(right, used, (1 + 2 * k - i) * PLANE));
         end_group_products();
-        copy(used < 2 * STAGE ? used + AHEAD * STAGE : used - 2 * STAGE);
-        wait_for_products<1>();
+        if (!group) copy(next);
+        wait_for_products<SETS - 1>();
         used = used == (STAGES - 1) * STAGE ? 0 : used + STAGE;
     };
     int n = 0;
     UNROLL(1)
-    for (; n + 1 < count; n += 2) multiply(x[0]), multiply(x[1]);
+    for (; n + 1 < count; n += 2) multiply(x[0]), multiply(x[SETS - 1]);
     if (n < count) multiply(x[0]);
     wait_for_products<0>();
     wait_for_groups<0>();
@@ -166,14 +174,12 @@ template <class T, int STAGES> DEVICE void product(PARAMETERS(T)) {
                     const int* s = sum[k] + 4 * n8 + 2 * half + e;
                     r = (r << 16) + ((T)(i64)s[16] << 8) + (T)(i64)s[0];
                 }
-                T* to = line + j * column_step;
-                if (splits > 1) add_atomically(to, r);
-                else *to += r;
+                add_atomically(line + j * column_step, r);      // also of one block alone: nobody waits for what was there
             }
     }
 }
 
 FIT(1, windows_u64, PARAMETERS(u64))
-FIT(1, windows_u32, PARAMETERS(u32))
+FIT(2, windows_u32, PARAMETERS(u32))
 KERNEL windows_u64(PARAMETERS(u64)) { product<u64, 6>(ARGUMENTS); }
 KERNEL windows_u32(PARAMETERS(u32)) { product<u32, 6>(ARGUMENTS); }

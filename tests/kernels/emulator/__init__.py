@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,7 @@ def _gpu() -> Gpu:
     if not ON_A_CARD:
         return Gpu(np, launch, cores=2, shared_bytes=227 << 10)
     real = gpu(0)
-    return Gpu(np, launch, cores=real.cores, shared_bytes=real.shared_bytes)
+    return replace(real, xp=np, launch=launch, gemm=None)
 
 
 GPU = _gpu()

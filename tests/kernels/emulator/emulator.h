@@ -245,6 +245,14 @@ static inline unsigned shuffle_xor(unsigned x, int mask) {
     return all[(emulator::block.now % 32) ^ mask];
 }
 
+static inline int uniform(int x) {
+    int all[32];
+    emulator::given(x, all);
+    for (int other : all)
+        if (other != x) emulator::failure = "what is said to be the same in all lanes is not";
+    return x;
+}
+
 template <class T> static inline void add_atomically(T* at, T x) { *at += x; }
 
 static inline void load_matrices4(unsigned* r, const unsigned char* row) {
