@@ -149,11 +149,11 @@ class Memory:
         home = _KNOWN.get(type(a), HOST)
         if home is self:
             return np.asarray(a) if self is HOST else a
-        a = np.asarray(home.get(a))  # of NumPy's scalars, too
+        a = as_array(a)
         repeats = [n > 1 and not s for n, s in zip(a.shape, a.strides, strict=True)]
         if not any(repeats) or not a.size:  # strides of nothing say nothing
-            return cast(Array, self.xp.asarray(a))
-        once = a[tuple(slice(1) if r else slice(None) for r in repeats)]
+            return cast(Array, self.xp.asarray(home.get(a)))
+        once = home.get(a[tuple(slice(1) if r else slice(None) for r in repeats)])
         return cast(Array, self.xp.broadcast_to(self.xp.asarray(once), a.shape))
 
 

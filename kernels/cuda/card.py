@@ -18,6 +18,7 @@ from kernels.machines import Machine, Memory, make_known
 OLDEST = 75  # compute capability, without its point: what CUDA 13 has and `ldmatrix` needs
 HOPPER, HOPPER_ALONE = "90", "sm_90a"  # a capability, and what has its own instructions as well
 _NONE = "no card is visible: see nvidia-smi and CUDA_VISIBLE_DEVICES"
+KEPT_SHARE = 32  # of a card's memory, for what a process keeps; several may share the card
 STATIC_SHARED = 48 << 10  # bytes that a block may have without being asked for
 
 
@@ -133,6 +134,7 @@ def gpu(device: int) -> Gpu:
         shared_bytes=has["MaxSharedMemoryPerBlockOptin"],
         gemm=_gemm(),
         hopper=card.compute_capability == HOPPER,
+        kept_bytes=min(Gpu.kept_bytes, card.mem_info[1] // KEPT_SHARE),
     )
 
 

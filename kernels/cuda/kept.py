@@ -1,4 +1,4 @@
-"""What was made of steady arrays on a card, kept until they die or room runs out.
+"""What was made of steady arrays on a card, kept until they die.
 
 See `kernels.steady` for what that is, and who says it.
 """
@@ -6,16 +6,13 @@ See `kernels.steady` for what that is, and who says it.
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict, deque
+from collections import deque
 from typing import Generic, NamedTuple, TypeVar
 
 from kernels import steady
 from kernels.cuda.launch import Gpu
 from kernels.cuda.operand import Side
 from kernels.places import place_of
-
-# Bytes of all that is kept, in each process: digits of 128 million weights in replicated shares.
-MOST_BYTES = 2 << 30
 
 T = TypeVar("T")
 
@@ -68,15 +65,20 @@ def key_of(
 
 
 class Kept(Generic[T]):
-    """Things by key, of which those that were not used for longest are let go first.
+    """Things by key, as long as there is room on their card.
 
-    Parties may be threads of one process. An array may die at any line, also of this class and
-    while its lock is held: so what it leaves is noted without waiting, and let go by whoever can.
+    A model reads its weights in the same order again and again. So where not all have room those
+    that came first stay: to let go of what was not used for longest would serve none of them.
+
+    A process starts its products on one stream of a card, so what is found has been made before it
+    is read. Parties may be threads of one process. An array may die at any line, also of this class
+    and while its lock is held: so what it leaves is noted without waiting, and let go by whoever
+    can.
     """
 
     def __init__(self) -> None:
         """Nothing yet."""
-        self._things: OrderedDict[Key, tuple[T, int]] = OrderedDict()
+        self._things: dict[Key, tuple[T, int]] = {}
         self._lock = threading.Lock()
         self._dead: deque[int] = deque()
         self.nbytes = 0
@@ -90,21 +92,16 @@ class Kept(Generic[T]):
         """What was kept, if it still is."""
         with self._lock:
             found = self._things.get(key)
-            if found is not None:
-                self._things.move_to_end(key)
         self._sweep()
         return None if found is None else found[0]
 
     def keep(self, key: Key, thing: T, nbytes: int) -> None:
-        """Keep a thing of so many bytes, if there is room for it once all others are let go."""
-        if nbytes > MOST_BYTES:
-            return
+        """Keep a thing of so many bytes, if there is room for it."""
+        self._sweep()
         with self._lock:
-            self._drop(key)
-            self._things[key] = thing, nbytes
-            self.nbytes += nbytes
-            while self.nbytes > MOST_BYTES:
-                self._drop(next(iter(self._things)))
+            if key not in self._things and self.nbytes + nbytes <= key.gpu.kept_bytes:
+                self._things[key] = thing, nbytes
+                self.nbytes += nbytes
         self._sweep()
 
     def _drop(self, key: Key) -> None:

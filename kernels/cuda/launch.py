@@ -55,6 +55,7 @@ class Gpu:
         shared_bytes: dynamic shared memory that a block may have.
         gemm: a library's product of signed bytes; None where there is none.
         hopper: whether it has the instructions of compute capability 9.0 alone.
+        kept_bytes: of what may be kept of steady arrays, by each process that uses the card.
     """
 
     xp: Any
@@ -63,6 +64,7 @@ class Gpu:
     shared_bytes: int
     gemm: Gemm | None = None
     hopper: bool = False
+    kept_bytes: int = 2 << 30  # digits of 128 million weights in replicated shares
 
     def table(self, words: tuple[int, ...]) -> Array:
         """Integers of 8 bytes on the card, as a kernel reads sizes; the same ones are sent once."""

@@ -20,7 +20,7 @@ from collections import deque
 from itertools import count
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from mpc.errors import OutOfStep, PeerLost
+from mpc.errors import MpcError, OutOfStep, PeerLost
 from mpc.ring import Array
 from mpc.transport.base import Incoming, Outgoing, readable
 from mpc.transport.underway import Landing, Leaving, Round, crossings, pieces, whole
@@ -39,6 +39,8 @@ SPIN_S, LOOKS_PER_YIELD = 2e-3, 4
 # Then, unless a message is on its way (`Round.moves`), it naps, longer the longer it lasts, so that
 # it costs those who work little.
 _SHORTEST_NAP_S, _LONGEST_NAP_S = 50e-6, 1e-3
+# A party's own card has no deadline, but some end: so many times what peers have.
+CARD_DEADLINES = 10
 # After the deadline: time for a late peer to say that it waits for a third.
 _GRACE_S = 0.5
 # MPI may still read or write what was under way when a round failed: it stays in memory to the end.
@@ -75,7 +77,7 @@ class MpiTransport:
             self._complete(now, deadline_s)
         except self._mpi.Exception as error:
             _ABANDONED.append(now)
-            who = _names({*now.wanted, *now.leaving, *now.partners})
+            who = _names({*now.wanted, *now.leaving, *now.receivers, *now.senders})
             raise PeerLost(
                 f"step {step}: waiting for {who}, MPI says {error.Get_error_string()}"
             ) from None
@@ -98,12 +100,14 @@ class MpiTransport:
                     queue += [(piece, whole) for piece in pieces([array])]
                 else:
                     if id(array) not in fetched:
-                        fetched[id(array)] = [crossing.fetch(p) for p in pieces([array])]
+                        fetched[id(array)] = [
+                            crossing.fetch(p) if p.nbytes else (p, whole) for p in pieces([array])
+                        ]
                     queue += fetched[id(array)]
 
     def _send(self, now: Round, peer: int, piece: Array) -> None:
-        now.requests.append(self._comm.Isend([piece, self._mpi.BYTE], peer, now.tag))
-        now.partners.append(peer)
+        now.outgoing.append(self._comm.Isend([piece, self._mpi.BYTE], peer, now.tag))
+        now.receivers.append(peer)
 
     def _complete(self, now: Round, deadline_s: float) -> None:
         """Send what is left, receive all that is wanted and see every request through."""
@@ -120,8 +124,10 @@ class MpiTransport:
             for landing in now.landing.values():
                 while landing and landing[0].request.Test():
                     landing.popleft().start()
-            if not (now.wanted or now.leaving or any(now.landing.values())) and test_all(
-                now.requests
+            if (
+                not (now.wanted or now.leaving or any(now.landing.values()))
+                and test_all(now.outgoing)
+                and test_all(now.incoming)
             ):
                 for crossing in now.crossings.values():
                     crossing.join()
@@ -132,14 +138,15 @@ class MpiTransport:
             if waited < SPIN_S or now.moves(waited):
                 os.sched_yield()
                 continue
-            late = {*now.wanted, *now.unfinished()}
+            late = {*now.wanted, *now.coming(), *now.not_taken()}
             # Only who is waited for is heard, or waits: a peer whose part of this round is here may
             # have ended for a reason that this party is about to learn first-hand.
             gone = {p for p in sorted({*late, *now.leaving}) if self._farewell(p) is not None}
             for peer in gone & now.wanted.keys():
                 # What it sent before it ended came before its farewell did, if only just.
                 self._receive(now, peer)
-            if ended := sorted(p for p in gone if now.wanted.get(p) or p not in now.wanted):
+            lost = {*now.leaving, *now.not_taken()}
+            if ended := sorted(p for p in gone if now.wanted.get(p) or p in lost):
                 # One that gave up on this party cannot know for whom this one waits in turn.
                 also = late - {ended[0]}
                 waiting = f"waiting for {_names(also)}, " if also else ""
@@ -147,6 +154,11 @@ class MpiTransport:
                     f"step {now.step}: {waiting}party {ended[0]} ended: {self._said[ended[0]]}"
                 )
             if now.leaving:
+                if waited > CARD_DEADLINES * deadline_s:
+                    raise MpcError(
+                        f"step {now.step}: this party's own card has not computed what is to be "
+                        f"sent in {waited:.0f} s: see nvidia-smi"
+                    )
                 os.sched_yield()  # a card tells nobody that it is done, so it is asked again soon
                 continue
             # Peers have had time since this party's own card was done, and since anything moved.
@@ -197,9 +209,8 @@ class MpiTransport:
             crossing = now.crossings.get(type(piece))
             room = piece if crossing is None else crossing.room(nbytes)
             request = message.Irecv([room, self._mpi.BYTE])
-            now.requests.append(request)
             now.incoming.append(request)
-            now.partners.append(peer)
+            now.senders.append(peer)
             if crossing is not None:
                 landing = now.landing.setdefault(peer, deque())
                 landing.append(Landing(request, crossing, piece, room))

@@ -53,9 +53,10 @@ class Round:
     leaving: dict[int, deque[Leaving]] = field(default_factory=dict)
     wanted: dict[int, deque[Array]] = field(default_factory=dict)
     landing: dict[int, deque[Landing]] = field(default_factory=dict)
-    requests: list[MPI.Request] = field(default_factory=list)
-    partners: list[int] = field(default_factory=list)  # the peer of each request
-    incoming: list[MPI.Request] = field(default_factory=list)  # those of what is received
+    outgoing: list[MPI.Request] = field(default_factory=list)
+    receivers: list[int] = field(default_factory=list)  # of what goes out
+    incoming: list[MPI.Request] = field(default_factory=list)
+    senders: list[int] = field(default_factory=list)  # of what comes in
     since: float = 0.0  # when the round began, or something moved last
     left: int | None = None  # pieces still to be moved when it was last counted
 
@@ -65,18 +66,23 @@ class Round:
         MPI carries a large message on, bit by bit, only while it is asked for something. `since`
         is set anew where a piece has arrived or left.
         """
-        under_way = sum(1 for _ in self.unfinished())
+        coming = sum(1 for _ in self.coming())
         queues: tuple[Sized, ...] = (*self.wanted.values(), *self.leaving.values())
+        under_way = coming + sum(1 for _ in self.not_taken())
         before, self.left = self.left, sum(len(queue) for queue in queues) + under_way
         if before is not None and self.left < before:
             self.since = time.monotonic()
             return True
         # What has begun to come is on its way; what was sent may wait for a peer that computes.
-        return waited_s < MOVING_S and not all(r.Test() for r in self.incoming)
+        return waited_s < MOVING_S and coming > 0
 
-    def unfinished(self) -> Iterator[int]:
-        """Peers with which MPI is not done."""
-        return (p for p, r in zip(self.partners, self.requests, strict=True) if not r.Test())
+    def not_taken(self) -> Iterator[int]:
+        """For each message that has not been taken yet, the peer that it goes to."""
+        return (p for p, r in zip(self.receivers, self.outgoing, strict=True) if not r.Test())
+
+    def coming(self) -> Iterator[int]:
+        """For each message that has begun to come and is not whole, the peer that it is from."""
+        return (p for p, r in zip(self.senders, self.incoming, strict=True) if not r.Test())
 
 
 def crossings(send: Outgoing, receive: Incoming) -> dict[type, Crossing]:
@@ -96,9 +102,14 @@ def crossings(send: Outgoing, receive: Incoming) -> dict[type, Crossing]:
 
 
 def pieces(arrays: Iterable[Array]) -> Iterator[Array]:
-    """The arrays as they are, or the bytes of one that is large or on a card in pieces."""
+    """The arrays as they are, or the bytes of one that is large or on a card in pieces.
+
+    The last piece of an array is the only one that is shorter than PIECE_BYTES, if need be empty:
+    so who expects another size than was sent finds that out at a piece, and takes no part of an
+    array for all of it.
+    """
     for array in arrays:
-        if array.nbytes <= PIECE_BYTES and type(array) is np.ndarray:
+        if array.nbytes < PIECE_BYTES and type(array) is np.ndarray:
             yield array
         elif not array.nbytes:
             yield _NOTHING  # no card has anything to do with it
@@ -106,6 +117,8 @@ def pieces(arrays: Iterable[Array]) -> Iterator[Array]:
             flat = array.reshape(-1).view(np.uint8)
             for start in range(0, flat.size, PIECE_BYTES):
                 yield flat[start : start + PIECE_BYTES]
+            if not flat.size % PIECE_BYTES:
+                yield _NOTHING
 
 
 def whole() -> bool:

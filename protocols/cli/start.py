@@ -22,6 +22,7 @@ from mpc.launch import abort_all, mpirun, run_under_mpi, run_with_dealer, under_
 from mpc.party import Party
 from mpc.sources import NoSource, StoredSource
 from mpc.sources.sealed import read_key
+from protocols.base import CHUNK
 from protocols.cli.console import Console, complain
 from protocols.cli.job import Job, SiteSettings, code_digest, model_digest
 from protocols.cli.jobfile import read_job
@@ -195,8 +196,10 @@ def _as_rank(job: Job, program: Callable[[Run], None], command: str) -> int:
         abort_all(USAGE if mine else PEER, after_s=1.0 if mine else 2.5)
     except BaseException as error:
         if (short := card.shortage(error)) is not None:
-            less = f"batch = {max(1, job.training.batch // 2)} in [training]"
-            complain(f"{short}: try {less}, or a smaller chunk (1048576)")
+            less = f"try batch = {max(1, job.training.batch // 2)} in [training]"
+            if job.planned_chunk > CHUNK:
+                less += f", or chunk = {CHUNK}"
+            complain(f"{short}: {less}")
             abort_all(USAGE, after_s=1.0)
         if not isinstance(error, KeyboardInterrupt | SystemExit):
             # Code and line, and the kind of error; its text might quote a value.

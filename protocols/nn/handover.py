@@ -21,12 +21,16 @@ FORM_WHOLE = FixedPoint(fraction=0, integer=FORM.integer)
 
 def taken(x: torch.Tensor, memory: Memory) -> Array:
     """A tensor's elements: in their place if that is this memory's, and on the host otherwise."""
-    x = x.detach()
+    # What PyTorch has only noted, a sign or a conjugate or that all is zero, DLPack leaves out.
+    x = x.detach().resolve_conj().resolve_neg()
+    if x._is_zerotensor():
+        x = torch.zeros(x.shape, dtype=x.dtype, device=x.device)
     if x.dtype == torch.bfloat16:  # NumPy and CuPy have none; nothing is lost
         x = x.float()
-    if str(x.device) != memory.device():
-        memory, x = HOST, x.cpu()
-    return cast(Array, memory.xp.from_dlpack(x))
+    if memory is HOST or str(x.device) != memory.device():
+        return x.cpu().numpy()  # which looks for anything else of the kind
+    with torch.cuda.device_of(x):  # PyTorch hands over what is on its current card alone
+        return cast(Array, memory.xp.from_dlpack(x))
 
 
 def encoded(

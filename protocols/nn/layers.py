@@ -29,7 +29,8 @@ def _say_steady(module: nn.Module, _inputs: Any) -> None:
 
     It would be as right in training, where an optimizer puts new arrays in the place of the old
     ones. But there weights meet one batch, and once more on the way back, where they are read in
-    another order: what was kept, as much as they are themselves, would serve nothing.
+    another order: what was kept, as much as they are themselves, would serve nothing. What was
+    said while the model was evaluated holds, until the optimizer replaces the weights.
     """
     if torch.is_grad_enabled():
         return

@@ -78,8 +78,9 @@ class SecretArray(Generic[Share]):
     def steady(self) -> SecretArray[Share]:
         """The array, which will meet many others: what its products are made of may be kept.
 
-        No step writes into shares, so this is right of any; it pays for what stays as it is, such
-        as the weights of a model that infers. See `kernels.steady`.
+        No step writes into shares, so this is right of any but one whose terms somebody else can
+        still write to, such as tensors given to `Session.array`. It pays for what stays as it is,
+        such as the weights of a model that infers. See `kernels.steady`.
         """
         steady(*self.share.terms)
         return self

@@ -11,7 +11,7 @@ import pytest
 
 from kernels import reference
 from kernels.conv import Geometry
-from kernels.cuda import convolutions, kept, products
+from kernels.cuda import convolutions, products
 from kernels.cuda.digits import FALLING, KEPT, RISING, planes_of
 from kernels.cuda.operand import Side, matrix
 from kernels.cuda.products import matmul_add, matmul_cross, product
@@ -215,33 +215,22 @@ def test_an_array_where_a_steady_one_lay_is_not_taken_for_it(card):
     assert len(places) < 20, "the same place was never given again: this has tested nothing"
 
 
-def test_what_was_not_used_for_longest_is_let_go_first(card, monkeypatch):
+def test_what_has_no_room_is_not_kept_and_pushes_nothing_out(card):
     words = Words(11)
-    one, two, three = (words(40, 30) for _ in range(3))
-    steady(one, two, three)
+    one, two, large = words(40, 30), words(40, 30), words(40, 130)
+    steady(one, two, large)
     times(card, words(5, 40), one)
-    (_, nbytes), before = KEPT._things[next(reversed(KEPT._things))], KEPT.nbytes
-    monkeypatch.setattr(kept, "MOST_BYTES", before + nbytes)
-    assert times(card, words(5, 40), two) == 2
-    assert times(card, words(5, 40), one) == 1
-    monkeypatch.setattr(kept, "MOST_BYTES", 2 * nbytes)  # of these two, if others are there
-    assert times(card, words(5, 40), three) == 2
-    assert KEPT.nbytes <= kept.MOST_BYTES
-    assert [times(card, words(5, 40), w) for w in (one, three)] == [1, 1]
-    assert times(card, words(5, 40), two) == 2
-    assert times(card, words(5, 40), one) == 2
-
-
-def test_what_is_too_large_to_be_kept_is_not_and_pushes_nothing_out(card, monkeypatch):
-    words = Words(12)
-    small, large = words(40, 30), words(40, 130)
-    steady(small, large)
-    times(card, words(5, 40), small)
-    before, (_, nbytes) = len(KEPT), KEPT._things[next(reversed(KEPT._things))]
-    monkeypatch.setattr(kept, "MOST_BYTES", 2 * nbytes)
+    _, nbytes = KEPT._things[next(reversed(KEPT._things))]
+    card.gpu = replace(card.gpu, kept_bytes=KEPT.nbytes + 3 * nbytes)
+    assert [times(card, words(5, 40), w) for w in (one, one)] == [2, 1]  # of another card
     assert [times(card, words(5, 40), large) for _ in range(2)] == [2, 2]
-    assert len(KEPT) == before
-    assert times(card, words(5, 40), small) == 1
+    assert [times(card, words(5, 40), two) for _ in range(2)] == [2, 1]
+    assert times(card, words(5, 40), one) == 1
+    del two
+    gc.collect()
+    three = words(40, 30)
+    steady(three)
+    assert [times(card, words(5, 40), three) for _ in range(2)] == [2, 1]  # in the room of the dead
 
 
 def test_parties_may_be_threads(card):

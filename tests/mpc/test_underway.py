@@ -20,8 +20,8 @@ class Request:
 
 def waiting(*, wanted=0, sent=0, coming=0):
     """A round with so many pieces to come, and requests that are not done."""
-    requests = [Request() for _ in range(sent + coming)]
-    now = Round(1, 1, requests=[*requests], incoming=requests[sent:], partners=[0] * len(requests))
+    out, into = [Request() for _ in range(sent)], [Request() for _ in range(coming)]
+    now = Round(1, 1, outgoing=out, receivers=[0] * sent, incoming=into, senders=[0] * coming)
     now.wanted = {0: deque([NOTHING] * wanted)}
     return now
 
@@ -37,7 +37,7 @@ def test_what_has_begun_to_come_is_on_its_way_for_as_long_as_a_piece_may_take():
 def test_a_peer_that_computes_is_not_waited_for_at_once_however_much_was_sent_to_it():
     now = waiting(sent=2, wanted=3)
     assert not now.moves(0) and not now.moves(0) and now.since == 0
-    now.requests[0].done = True
+    now.outgoing[0].done = True
     assert now.moves(MOVING_S) and now.since > 0, "a piece has left"
     now.since = 0
     now.wanted[0].popleft()

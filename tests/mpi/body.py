@@ -25,7 +25,7 @@ from mpc.transport import mpi, underway
 from protocols.additive import AdditiveProtocol
 from protocols.rep3 import Rep3Protocol
 
-SIZES = (0, 1, 3, 7, 8, 1001, 4095, 4096, 4097, 65_537)
+SIZES = (0, 1, 3, 7, 8, 1000, 1001, 4095, 4096, 4097, 65_537)
 KINDS = (np.uint64, np.uint8, np.uint16, np.int64, np.float64, np.bool_, ">u4", "M8[s]")
 NAMES = ("north", "east", "south", "west")
 DEADLINE_S = 2.0
@@ -185,15 +185,27 @@ def one_is_at_another_step(party):
     party.broadcast(np.zeros(4))
 
 
-def one_sends(n):
-    """East sends n bytes where 64 are due."""
+def one_sends(n, due=64):
+    """East sends n bytes where others are due."""
 
     def program(party):
-        mine = np.zeros(n if party.rank == 1 else 64, np.uint8)
-        expect = {p: [Buffer((64,), mine.dtype)] for p in party.others}
+        mine = np.zeros(n if party.rank == 1 else due, np.uint8)
+        expect = {p: [Buffer((due,), mine.dtype)] for p in party.others}
         party.exchange({p: [mine] for p in party.others}, expect)
 
     return program
+
+
+def pieces_come_slowly(party):
+    """Each within the deadline, and all of them beyond it: nobody is late."""
+    mine = content(1, 0, 0, 2 * underway.PIECE_BYTES + 8)
+    party.rotate(np.zeros(1))
+    if party.rank == 1:
+        for piece in underway.pieces([mine]):
+            time.sleep(0.6 * party.deadline_s)
+            party.transport._comm.Send([piece, party.transport._mpi.BYTE], 0, 1 + party._step)
+    elif party.rank == 0:
+        check(party.exchange({}, {1: [Buffer(mine.shape, mine.dtype)]})[1], [mine])
 
 
 def one_falls_asleep(party):
@@ -277,6 +289,9 @@ BAD = {
     "longer": one_sends(65),
     "much-longer": one_sends(1 << 22),
     "shorter": one_sends(63),
+    "twice": one_sends(2 * underway.PIECE_BYTES, due=underway.PIECE_BYTES),
+    "half": one_sends(underway.PIECE_BYTES, due=2 * underway.PIECE_BYTES),
+    "slowly": pieces_come_slowly,
     "nothing": one_sends(0),
     "asleep": one_falls_asleep,
     "deaf": one_does_not_take_what_is_sent,

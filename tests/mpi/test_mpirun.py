@@ -82,6 +82,18 @@ def test_a_message_of_another_size_is_out_of_step_by_name(name, nbytes):
     assert f"OutOfStep: step 3: party 1 (east) sent {nbytes} bytes, not 64" in job.stderr
 
 
+@pytest.mark.parametrize("name, got, due", [("twice", 4 << 20, 0), ("half", 0, 4 << 20)])
+def test_an_array_of_other_whole_pieces_than_expected_is_not_taken_for_it(name, got, due):
+    job = ranks(3, name)
+    assert failed_cleanly(job), job.stderr
+    assert f"OutOfStep: step 3: party 1 (east) sent {got} bytes, not {due}" in job.stderr
+
+
+def test_a_deadline_counts_from_the_last_piece_that_came():
+    job = ranks(3, "slowly")
+    assert job.returncode == 0 and job.stderr == "", job.stderr
+
+
 @pytest.mark.parametrize("name", ["asleep", "deaf"])
 def test_all_that_wait_past_the_deadline_name_the_party_they_lost(name):
     job = ranks(3, name)
