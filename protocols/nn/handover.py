@@ -29,7 +29,8 @@ def taken(x: torch.Tensor, memory: Memory) -> Array:
         x = x.float()
     if memory is HOST or str(x.device) != memory.device():
         return x.cpu().numpy()  # which looks for anything else of the kind
-    with torch.cuda.device_of(x):  # PyTorch hands over what is on its current card alone
+    # PyTorch hands over what is on its current card alone.
+    with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
         return cast(Array, memory.xp.from_dlpack(x))
 
 
