@@ -22,6 +22,7 @@ TESTS = {
     "tests/mpc/test_party_memory.py": ("cryptography",),
     "tests/protocols": ("cryptography",),
     "tests/nn/test_card.py": ("cryptography",),
+    "tests/nn/test_card_inference.py": ("cryptography",),
     "tests/nn/test_handover.py": ("cryptography",),
     "tests/mpi/test_cards.py": ("cryptography",),
     "tests/cli/test_devices.py": ("cryptography", "pydicom", "rich", "matplotlib"),

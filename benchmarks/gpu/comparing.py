@@ -71,7 +71,7 @@ def sign_bits(
     """Signs of so many shared values, `chunk` at once, at one party.
 
     Memory on a card: 16 bytes a value for the shares and 1/4 byte for the result, the `words` that
-    peers say, and 33 bytes for each of the elements that are compared at once :
+    peers say, and 33 bytes for each of the elements that are compared at once:
     3.2 GB for 10^8 values, 2^25 at a time.
     """
     party = Unconnected(memory, words)

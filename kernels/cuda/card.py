@@ -94,18 +94,19 @@ class CupyLaunch:
         # from a file, for each card when it is first used there.
         self._folder = self._folder or TemporaryDirectory()
         file = Path(self._folder.name) / f"{source}.cubin"
-        file.write_bytes(image(source, HOPPER_ALONE))
+        file.write_bytes(compiled(source, HOPPER_ALONE)[0])
         return self._cupy.RawModule(path=str(file))
 
 
-def image(source: str, card: str) -> bytes:
-    """A source compiled for a kind of card, such as "sm_90a"."""
+def compiled(source: str, card: str, *options: str) -> tuple[bytes, str]:
+    """A source compiled for a kind of card, such as "sm_90a", and what the compiler said."""
     from cupy_backends.cuda.libs import nvrtc
 
     program = nvrtc.createProgram(text(source), f"{source}.cu", (), ())
     try:
-        nvrtc.compileProgram(program, (*OPTIONS, f"-arch={card}"))
-        return bytes(nvrtc.getCUBIN(program)) + b"\0"  # CuPy leaves the last byte out, as of a text
+        nvrtc.compileProgram(program, (*OPTIONS, f"-arch={card}", *options))
+        # CuPy leaves the last byte out, as of a text.
+        return bytes(nvrtc.getCUBIN(program)) + b"\0", str(nvrtc.getProgramLog(program))
     finally:
         nvrtc.destroyProgram(program)
 

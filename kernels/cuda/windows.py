@@ -74,6 +74,8 @@ def sound(gpu: Gpu) -> bool:
     """
     try:
         same = _same_as_words(gpu)
+    except MemoryError:  # CuPy's is one: it says nothing of these units
+        raise
     except Exception as error:  # a compiler or a driver that does not take it; there are other ways
         warn(f"{UNSOUND} ({type(error).__name__})", stacklevel=2)
         return False
@@ -152,9 +154,8 @@ def product(gpu: Gpu, out: Array, target: Target, a: Side, b: Side) -> None:
 def _splits(gpu: Gpu, tiles: int, chunks: int, size: int) -> int:
     """Blocks of a tile: as many as sums need, and where there are few tiles, as cores can use."""
     needed = -(-chunks // MOST_CHUNKS) if size == 8 else 1
-    useful = min(
-        WAVES * gpu.cores // tiles, chunks // LEAST_CHUNKS
-    )  # rounded up, it is a wave more
+    # Not rounded up, which would begin another wave for a few blocks.
+    useful = min(WAVES * gpu.cores // tiles, chunks // LEAST_CHUNKS)
     return max(needed, useful, 1)
 
 

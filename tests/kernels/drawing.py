@@ -35,3 +35,8 @@ class Words:
 def crossed(f, out, x0, x1, y0, y1):
     """What `cross_to` must leave in `out`, by the plain map f."""
     return out + f(x0, y0 + y1) + f(x1, y0)
+
+
+def largest_digits(*shape):
+    """Words mod 2^64 whose balanced digits of 8 bits are all -128."""
+    return np.full(shape, np.uint64(sum(-128 * 256**i for i in range(8)) % 2**64))

@@ -12,7 +12,7 @@ from kernels.cuda import products
 from kernels.cuda.digits import FALLING
 from kernels.cuda.operand import Gather, Side, Target, matrix
 from kernels.cuda.products import add_product, matmul_add, matmul_cross, planes_of, product
-from tests.kernels.drawing import LAYOUTS, RING, SEEDS, Words, crossed
+from tests.kernels.drawing import LAYOUTS, RING, SEEDS, Words, crossed, largest_digits
 from tests.kernels.emulator import GPU, emulate
 
 ALONE = replace(GPU, cores=1)  # never shares the depth of a product among blocks
@@ -201,9 +201,8 @@ def test_blocks_that_share_a_depth_add_up(dtype, cores):
 
 @pytest.mark.parametrize("k", [32736, 32768])
 def test_sums_of_the_largest_digits_do_not_overflow(k):
-    # All digits are -128. From a depth of 32,768 on, class 3 has a sum of 2^31.
-    lowest = np.uint64(sum(-128 * 256**i for i in range(8)) % 2**64)
-    x, out = np.full((1, k), lowest), Words(6)(1, 1)
+    # From a depth of 32,768 on, class 3 has a sum of 2^31.
+    x, out = largest_digits(1, k), Words(6)(1, 1)
     expected = out + x @ x.T
     matmul_add(ALONE, out, x, x.T)
     assert np.array_equal(out, expected)

@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from kernels.cuda.source import OPTIONS, ROOT, SOURCES, text
+from kernels.cuda.card import compiled
+from kernels.cuda.source import ROOT, SOURCES, text
 
 CARDS = ("75", "80", "86", "90")  # Turing, Ampere, and Hopper
 HOPPER_ALONE = ("90a",)
@@ -12,20 +13,10 @@ EACH = [(n, card) for n, s in SOURCES.items() for card in (HOPPER_ALONE if s.hop
 nvrtc = pytest.importorskip("cupy_backends.cuda.libs.nvrtc", reason="needs NVRTC: radmpc[cuda]")
 
 
-def compiled(source: str, card: str) -> tuple[bytes, str]:
-    """A cubin, and what the compiler said."""
-    program = nvrtc.createProgram(text(source), f"{source}.cu", (), ())
-    try:
-        nvrtc.compileProgram(program, (*OPTIONS, f"-arch=sm_{card}", "--ptxas-options=-v"))
-        return nvrtc.getCUBIN(program), nvrtc.getProgramLog(program)
-    finally:
-        nvrtc.destroyProgram(program)
-
-
 @pytest.mark.parametrize("source, card", EACH)
 def test_a_source_compiles_without_a_warning_or_a_spill_and_within_its_registers(source, card):
     assert int(card[:2]) in nvrtc.getSupportedArchs()
-    image, said = compiled(source, card)
+    image, said = compiled(source, f"sm_{card}", "--ptxas-options=-v")
     assert image.startswith(b"\x7fELF")
     assert "warning" not in said and "Performance Loss" not in said, said
     kernels = re.findall(r"Compiling entry function '(\w+)'", said)

@@ -16,7 +16,7 @@ from kernels.cuda.convolutions import FORWARD, INPUT_GRAD, WEIGHT_GRAD
 from kernels.cuda.digits import BY_CHUNK
 from kernels.cuda.operand import Side, Target, matrix
 from tests.kernels import emulator
-from tests.kernels.drawing import RING, SEEDS, Words, crossed
+from tests.kernels.drawing import RING, SEEDS, Words, crossed, largest_digits
 from tests.kernels.emulator import GPU
 
 HOPPER, OTHER = replace(GPU, hopper=True), replace(GPU, hopper=False)
@@ -56,8 +56,7 @@ def test_blocks_that_share_a_tile_add_up(dtype, monkeypatch):
 
 @pytest.mark.parametrize("k", [32736, 32768])
 def test_sums_of_the_largest_digits_do_not_overflow(k):
-    lowest = np.uint64(sum(-128 * 256**i for i in range(8)) % 2**64)
-    x, out = np.full((1, k), lowest), Words(6)(1, 1)
+    x, out = largest_digits(1, k), Words(6)(1, 1)
     expected = out + x @ x.T
     windows.product(replace(HOPPER, cores=0), out, Target(1, 0, 1, 1), *sides(x, x))
     assert np.array_equal(out, expected)
@@ -119,6 +118,21 @@ def test_a_card_that_multiplies_otherwise_is_not_trusted():
     with pytest.warns(UserWarning, match="fail on this card, or differ"):
         assert not suited(card, (32, 64, 28, 28), (64, 64, 3, 3))
     assert windows.sound(HOPPER) and not windows.sound(card)
+
+
+def test_a_card_whose_memory_is_used_up_is_not_distrusted_for_it():
+    launches = []
+
+    def fails_once(*arguments):
+        launches.append(arguments)
+        if len(launches) == 1:
+            raise MemoryError("no room")
+        HOPPER.launch(*arguments)
+
+    card = replace(HOPPER, launch=fails_once)
+    with pytest.raises(MemoryError):
+        windows.sound(card)
+    assert windows.sound(card)
 
 
 def test_a_card_that_does_not_take_it_goes_another_way():

@@ -4,8 +4,6 @@
 error becomes a line on stderr and a non-zero exit, of any other error only its kind is told.
 """
 
-import hashlib
-import json
 import os
 import signal
 import sys
@@ -13,7 +11,6 @@ import time
 
 import numpy as np
 
-from kernels.gemm import matmul
 from kernels.machines import HOST
 from kernels.ring import multiply
 from mpc.correlated.seeded import Maker
@@ -23,7 +20,7 @@ from mpc.party import Buffer, Party
 from mpc.sources import dealer as dealer_module
 from mpc.transport import mpi, underway
 from protocols.additive import AdditiveProtocol
-from protocols.rep3 import Rep3Protocol
+from tests.mpi.transcripts import FIXED_SEEDS, say
 
 SIZES = (0, 1, 3, 7, 8, 1000, 1001, 4095, 4096, 4097, 65_537)
 KINDS = (np.uint64, np.uint8, np.uint16, np.int64, np.float64, np.bool_, ">u4", "M8[s]")
@@ -386,61 +383,13 @@ def with_dealer(name, parties, rank):
     return f"{served}"
 
 
-# The same bytes over every transport.
-
-
-class Recorder:
-    """A transport that hashes what is sent through it: to whom, how long, and every byte."""
-
-    def __init__(self, inner):
-        self.inner, self.rank, self.size = inner, inner.rank, inner.size
-        self.sha = hashlib.sha256()
-
-    def exchange(self, step, send, receive, deadline_s):
-        for peer, arrays in sorted(send.items()):
-            for a in arrays:
-                self.sha.update(f"{step} {peer} {a.nbytes} ".encode() + a.tobytes())
-        self.inner.exchange(step, send, receive, deadline_s)
-
-    def close(self, reason=None):
-        self.inner.close(reason)
-
-
-FIXED_SEEDS = [bytes([rank + 1]) * 32 for rank in range(3)]
-
-
-def transcript(party):
-    """A small program with every kind of step: SHA-256 of what this party sent, what it opened."""
-    party.transport = recorder = Recorder(party.transport)
-    p = Rep3Protocol(party)
-    words = np.arange(-60, 60).astype(np.int64).view(np.uint64) << np.uint64(16)
-    x, y = (
-        p.input(words * np.uint64(1 + owner) if party.rank == owner else None, (120,), owner)
-        for owner in (0, 2)
-    )
-    (product,) = p.bilinear_truncate(multiply, (x, y), fraction=16)
-    rows, columns = (s.map(lambda v: v.reshape(12, 10)) for s in (x, y))
-    (grid,) = p.bilinear(matmul, (rows, columns.map(np.transpose)))
-    (third,) = p.truncate(y, fraction=16)
-    negative = p.sign_bit(x)
-    chosen, ring_bits = p.select(negative, y), p.bit_to_ring(negative)
-    _, _, rectified = p.truncated_positive_part(*p.product(multiply, (x, y)), fraction=16)
-    opened = p.open(product, grid, third, chosen, ring_bits, rectified, reason="a test")
-    (to_two,) = p.open(x, reason="a test", to=2)
-    assert (to_two is None) == (party.rank != 2)
-    return recorder.sha.hexdigest(), [v.tolist() for v in opened]
-
-
 def as_rank(name, parties):
     """One rank under mpirun; returns its exit code."""
     from mpi4py import MPI
 
     rank = MPI.COMM_WORLD.Get_rank()
     if name == "transcript":
-        party = Party(mpi.MpiTransport(MPI.COMM_WORLD), seed=FIXED_SEEDS[rank])
-        sent, opened = transcript(party)
-        party.close()
-        print(json.dumps({"rank": rank, "sent": sent, "opened": opened}), flush=True)
+        say(Party(mpi.MpiTransport(MPI.COMM_WORLD), seed=FIXED_SEEDS[rank]), rank)
         return 0
     if name == "pieces":  # as arrays past MPI's count of bytes would travel
         underway.PIECE_BYTES, name = 1000, "good"

@@ -5,7 +5,6 @@
 MPI takes as it lies. Pieces are short, so that many arrays take several.
 """
 
-import json
 import os
 import signal
 import sys
@@ -22,16 +21,8 @@ from mpc.transport import mpi, underway
 from tests.kernels import streams
 from tests.kernels.emulator import ON_A_CARD
 from tests.kernels.oncard import CARD, OnCard
-from tests.mpi.body import (
-    FIXED_SEEDS,
-    KINDS,
-    NAMES,
-    SIZES,
-    check,
-    content,
-    ending_in_a_line,
-    transcript,
-)
+from tests.mpi.body import KINDS, NAMES, SIZES, check, content, ending_in_a_line
+from tests.mpi.transcripts import FIXED_SEEDS, say
 
 PIECE_BYTES = 1000
 SHARES = (np.uint64, np.uint16, np.uint32)
@@ -292,10 +283,7 @@ def as_rank(name, memories):
         make_known(OnCard, replace(CARD, crossing=not_asked))
     if name == "transcript":
         wires = mpi.MpiTransport(MPI.COMM_WORLD)
-        party = Party(wires, seed=FIXED_SEEDS[rank], memory=memory)
-        sent, opened = transcript(party)
-        party.close()
-        print(json.dumps({"rank": rank, "sent": sent, "opened": opened}), flush=True)
+        say(Party(wires, seed=FIXED_SEEDS[rank], memory=memory), rank)
         return 0
     programs = {"any": ANY, "stood-for": STOOD_FOR, "taken": (*ANY, *STOOD_FOR[:1])}
 

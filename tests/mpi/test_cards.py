@@ -1,16 +1,14 @@
 """Real ranks, of whom some keep their shares on cards or on what stands for them."""
 
-import json
 import re
 
 import pytest
 
-from mpc.launch import run_parties
 from tests.kernels.emulator import ON_A_CARD
 from tests.mpi import test_mpirun
-from tests.mpi.body import FIXED_SEEDS, transcript
 from tests.mpi.cards import ANY, STOOD_FOR
 from tests.mpi.test_mpirun import failed_cleanly, said
+from tests.mpi.transcripts import among_threads, said_by_ranks
 
 pytestmark = test_mpirun.pytestmark
 stood_for = pytest.mark.skipif(ON_A_CARD, reason="a card is as late as it likes")
@@ -65,8 +63,4 @@ def test_a_party_that_is_lost_half_way_through_a_message_is_named_in_one_line(na
 def test_rep3_sends_the_same_bytes_from_cards_as_among_threads():
     job = ranks("transcript", "hch")
     assert job.returncode == 0, job.stderr
-    over_mpi = {line["rank"]: line for line in map(json.loads, job.stdout.splitlines())}
-    among_threads = run_parties(3, transcript, seeds=FIXED_SEEDS)
-    for rank, (sent, opened) in enumerate(among_threads):
-        assert over_mpi[rank]["sent"] == sent
-        assert over_mpi[rank]["opened"] == opened
+    assert said_by_ranks(job.stdout) == among_threads()

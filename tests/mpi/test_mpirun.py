@@ -1,6 +1,5 @@
 """Real ranks, started by mpirun: the transport's promises, and how a job ends when a rank fails."""
 
-import json
 import re
 import subprocess
 from pathlib import Path
@@ -9,8 +8,9 @@ import pytest
 
 from benchmarks.ranks import LAUNCHER_FAILED
 from mpc.errors import UsageError
-from mpc.launch import mpirun, run_parties
-from tests.mpi.body import FIXED_SEEDS, GOOD, transcript
+from mpc.launch import mpirun
+from tests.mpi.body import GOOD
+from tests.mpi.transcripts import among_threads, said_by_ranks
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -145,11 +145,7 @@ def test_another_number_of_ranks_than_the_job_needs_is_refused_in_one_clear_line
 def test_rep3_sends_the_same_bytes_and_opens_the_same_over_mpi_as_among_threads():
     job = ranks(3, "transcript")
     assert job.returncode == 0, job.stderr
-    over_mpi = {line["rank"]: line for line in map(json.loads, job.stdout.splitlines())}
-    among_threads = run_parties(3, transcript, seeds=FIXED_SEEDS)
-    for rank, (sent, opened) in enumerate(among_threads):
-        assert over_mpi[rank]["sent"] == sent
-        assert over_mpi[rank]["opened"] == opened
+    assert said_by_ranks(job.stdout) == among_threads()
 
 
 @pytest.mark.parametrize("parties", [2, 3])
