@@ -11,7 +11,7 @@ from mpc.party import Party
 from mpc.sources.first_party import FirstPartySource
 from mpc.transport.mpi import MpiTransport
 from protocols.additive import AdditiveProtocol
-from tests.mpi.body import FIXED_SEEDS, Recorder
+from tests.mpi.transcripts import FIXED_SEEDS, Recorder
 
 SEEDS = FIXED_SEEDS[:2]
 

@@ -11,7 +11,7 @@ from mpc import meter as metering
 from mpc.launch import run_parties
 from mpc.meter import Count, Meter
 from mpc.party import Buffer
-from tests.mpi.body import transcript
+from tests.mpi.transcripts import transcript
 
 # A session as a tree: a round, a move to another place, or a scope around more of the same.
 STEPS = st.recursive(

@@ -9,7 +9,7 @@ import pytest
 
 from mpc.launch import run_parties
 from protocols.rep3 import Rep3Protocol
-from tests.mpi.body import FIXED_SEEDS, Recorder, transcript
+from tests.mpi.transcripts import FIXED_SEEDS, Recorder, transcript
 
 # SHA-256 of what each rank sends, with the receiver, step and length of every array.
 RECORDED = [
